@@ -1,0 +1,80 @@
+"""Voxel indices (zyx) and points (LPS xyz, mm): the only place where one becomes the other."""
+
+from __future__ import annotations
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+
+def array(image: sitk.Image) -> np.ndarray:
+    """Return the voxels of an image, shape (z, y, x), as a read-only view."""
+    return sitk.GetArrayViewFromImage(image)
+
+
+def image_like(values_zyx: np.ndarray, reference: sitk.Image) -> sitk.Image:
+    """Put an array, shape (z, y, x), on the grid of another image."""
+    image = sitk.GetImageFromArray(values_zyx)
+    image.CopyInformation(reference)
+    return image
+
+
+def affine(image: sitk.Image) -> np.ndarray:
+    """Return the (4, 4) matrix from a voxel index (z, y, x) to a point (x, y, z) in mm."""
+    direction = np.array(image.GetDirection()).reshape(3, 3)
+    matrix = np.eye(4)
+    matrix[:3, :3] = (direction * np.array(image.GetSpacing()))[:, ::-1]
+    matrix[:3, 3] = image.GetOrigin()
+    return matrix
+
+
+def apply_affine(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Apply a homogeneous (4, 4) matrix to points, (N, 3).
+
+    >>> apply_affine(np.diag([2.0, 2.0, 2.0, 1.0]), np.array([[1.0, 0.0, 3.0]])).tolist()
+    [[2.0, 0.0, 6.0]]
+    """
+    return np.asarray(points, float) @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+def to_mm(image: sitk.Image, index_zyx: np.ndarray) -> np.ndarray:
+    """Return the points, (N, 3) LPS mm, of voxel indices, (N, 3) zyx; fractions are allowed."""
+    return apply_affine(affine(image), np.asarray(index_zyx, float).reshape(-1, 3))
+
+
+def to_index(image: sitk.Image, points_mm: np.ndarray) -> np.ndarray:
+    """Return the continuous voxel indices, (N, 3) zyx, of points, (N, 3) LPS mm."""
+    return apply_affine(np.linalg.inv(affine(image)), np.asarray(points_mm, float).reshape(-1, 3))
+
+
+def inside(image: sitk.Image, points_mm: np.ndarray, *, margin_voxels: float = 0.0) -> np.ndarray:
+    """Tell which points, (N, 3) LPS mm, lie within the image, half a voxel beyond the outer centres."""
+    index = to_index(image, points_mm)
+    size = np.array(image.GetSize())[::-1]
+    low, high = -0.5 + margin_voxels, size - 0.5 - margin_voxels
+    return np.all((index >= low) & (index <= high), axis=1)
+
+
+def sample(
+    image: sitk.Image, values_zyx: np.ndarray, points_mm: np.ndarray, *, order: int = 1, outside: float = np.nan
+) -> np.ndarray:
+    """Sample an array on the grid of ``image`` at points, (N, 3) LPS mm.
+
+    ``order`` 0 takes the nearest voxel, 1 interpolates linearly. Points outside get ``outside``.
+    """
+    index = to_index(image, points_mm)
+    values = ndimage.map_coordinates(values_zyx, index.T, order=order, mode="nearest", output=float)
+    return np.where(inside(image, points_mm), values, outside)
+
+
+def sample_vectors(field_mm: sitk.Image, points_mm: np.ndarray) -> np.ndarray:
+    """Sample a vector image linearly at points, (N, 3) LPS mm; outside, the nearest border value holds."""
+    index = to_index(field_mm, points_mm).T
+    vectors = array(field_mm)
+    parts = [ndimage.map_coordinates(vectors[..., k], index, order=1, mode="nearest", output=float) for k in range(3)]
+    return np.stack(parts, axis=1)
+
+
+def voxel_volume_mm3(image: sitk.Image) -> float:
+    """Return the volume of a voxel in mm³: the determinant of the grid, so that shear is included."""
+    return float(abs(np.linalg.det(affine(image)[:3, :3])))

@@ -1,0 +1,162 @@
+"""The few types that cross the steps: a scan, a registration, a trend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import nan
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from monitor import grid
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+
+class ScanError(ValueError):
+    """A scan that cannot be trusted.
+
+    Attributes
+    ----------
+    code : str
+        Which rule was broken, in kebab-case: the ``code`` of table ``refused``.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class StudyError(ValueError):
+    """A study folder that cannot be read at all (exit status 2)."""
+
+
+class RegistrationError(ValueError):
+    """Two scans that could not be brought together believably."""
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """How a scan was made; unknown numbers are NaN, unknown words are empty."""
+
+    kvp: float = nan
+    kernel: str = ""
+    slice_thickness_mm: float = nan
+    slice_increment_mm: float = nan
+    contrast: str = "unknown"
+    manufacturer: str = ""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One image on a checked grid.
+
+    ``image`` is a 3D SimpleITK image in LPS mm; for CT its voxels are HU (int16 or float32).
+    ``imaged`` is False where the scanner gave padding instead of a measurement (None: nowhere).
+    """
+
+    image: sitk.Image
+    modality: str = "CT"
+    unit: str = "HU"
+    acquisition: Acquisition = field(default_factory=Acquisition)
+    uids: tuple[str, ...] = ()
+    imaged: np.ndarray | None = None
+
+    @property
+    def array(self) -> np.ndarray:
+        """Voxels, shape (z, y, x), as the image stores them; a view that must not be written."""
+        return grid.array(self.image)
+
+    @property
+    def spacing_zyx_mm(self) -> np.ndarray:
+        """Voxel size, shape (3,), mm, in the order of the array's axes."""
+        return np.array(self.image.GetSpacing())[::-1]
+
+    @property
+    def voxel_volume_mm3(self) -> float:
+        """Volume of a voxel in mm³, shear included (the determinant, not the product of spacings)."""
+        return grid.voxel_volume_mm3(self.image)
+
+
+@dataclass(frozen=True)
+class Registration:
+    """Where a point of one visit lies in another.
+
+    ``from_baseline(x) = matrix · (x + u(x))`` with the displacement ``u`` sampled on a grid of the
+    baseline. ``to_baseline`` is its inverse. The fixed image of the optimisation is the baseline, so
+    ``to_baseline`` is the inverse of what ITK hands to a resampler; it is settled here and nowhere else.
+
+    Attributes
+    ----------
+    matrix : (4, 4) array
+        Affine part, baseline mm to visit mm, homogeneous, LPS.
+    field_mm : sitk.Image or None
+        Displacement ``u`` in mm on a baseline grid, vector float32 or float64; None for an affine map.
+    residual_mm : float
+        Disagreement of two independently optimised maps, mm; NaN where it was not measured.
+    method : str
+        The stages that made it, for the record.
+    """
+
+    matrix: np.ndarray
+    field_mm: sitk.Image | None = None
+    residual_mm: float = nan
+    method: str = "identity"
+
+    @classmethod
+    def identity(cls) -> Registration:
+        """Return the map of a scan onto itself."""
+        return cls(matrix=np.eye(4), residual_mm=0.0)
+
+    def from_baseline(self, points_mm: np.ndarray) -> np.ndarray:
+        """Map baseline points, (N, 3) LPS mm, to the visit; extrapolated outside the field."""
+        points = np.asarray(points_mm, float).reshape(-1, 3)
+        return grid.apply_affine(self.matrix, points + self._displacement(points))
+
+    def to_baseline(self, points_mm: np.ndarray) -> np.ndarray:
+        """Map visit points, (N, 3) LPS mm, to the baseline; extrapolated outside the field."""
+        goal = grid.apply_affine(np.linalg.inv(self.matrix), np.asarray(points_mm, float).reshape(-1, 3))
+        points = goal.copy()
+        if self.field_mm is None:
+            return points
+        for _ in range(_INVERSION_STEPS):
+            # Fixed point of x = y - u(x): converges where the field does not fold (Chen 2008, eq. 5).
+            step = goal - self._displacement(points) - points
+            points += step
+            if np.abs(step).max(initial=0.0) < _INVERSION_TOLERANCE_MM:
+                break
+        return points
+
+    def _displacement(self, points_mm: np.ndarray) -> np.ndarray:
+        if self.field_mm is None:
+            return np.zeros_like(points_mm)
+        return grid.sample_vectors(self.field_mm, points_mm)
+
+
+_INVERSION_STEPS = 60
+"""Upper limit of fixed-point steps; a contraction of 0.8 needs 50 to gain five digits."""
+
+_INVERSION_TOLERANCE_MM = 1e-4
+"""A thousandth of the finest voxel in use."""
+
+
+@dataclass(frozen=True)
+class Trend:
+    """An estimate with its honest interval.
+
+    ``lo`` and ``hi`` are 95 % limits, NaN where no interval exists; ``interval_kind`` says which they are.
+    """
+
+    estimate: float
+    se: float
+    df: float
+    lo: float
+    hi: float
+    p_value: float
+    unit: str
+    method: str
+    interval_kind: str
+    n_patients: int
+    n_visits: int
+    note: str = ""
