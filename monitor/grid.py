@@ -7,9 +7,19 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 
+class _Held:
+    """Voxels that keep their image alive: the view of a temporary image would point at freed memory."""
+
+    def __init__(self, image: sitk.Image) -> None:
+        self.image = image
+        self.__array_interface__ = {**sitk.GetArrayViewFromImage(image).__array_interface__}
+
+
 def array(image: sitk.Image) -> np.ndarray:
-    """Return the voxels of an image, shape (z, y, x), as a read-only view."""
-    return sitk.GetArrayViewFromImage(image)
+    """Return the voxels of an image, shape (z, y, x), as a read-only view; a vector image has a last axis more."""
+    view = np.asarray(_Held(image))
+    view.flags.writeable = False
+    return view
 
 
 def image_like(values_zyx: np.ndarray, reference: sitk.Image) -> sitk.Image:

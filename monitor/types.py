@@ -80,6 +80,35 @@ class Scan:
 
 
 @dataclass(frozen=True)
+class Anatomy:
+    """What of a scan is patient, and what of the patient is normal bone; masks are (z, y, x) bool.
+
+    ``left_out`` is what a reader excluded; ``noise_hu`` is the SD of the noise and ``tissue_hu`` the level
+    of soft tissue, both HU and NaN where there was too little soft tissue to tell.
+    """
+
+    body: np.ndarray
+    skeleton: np.ndarray
+    left_out: np.ndarray
+    noise_hu: float
+    tissue_hu: float
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Mineral found in one scan.
+
+    ``labels`` is (z, y, x) uint16, one number per connected piece and 0 elsewhere; numbers mean nothing
+    beyond this scan. ``threshold_hu`` is the lowest HU of a piece and ``lod_mm3`` the volume of dense
+    mineral that is found with 90 % power.
+    """
+
+    labels: np.ndarray
+    threshold_hu: float
+    lod_mm3: float
+
+
+@dataclass(frozen=True)
 class Registration:
     """Where a point of one visit lies in another.
 

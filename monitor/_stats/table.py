@@ -1,0 +1,120 @@
+"""The table of trends: what the pipeline asks of a study's burden."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+
+from monitor import tables
+from monitor._stats import cohort, limits, line, series
+from monitor.types import Trend
+
+QUANTITIES = ("volume_mm3", "excess_hu_mm3", "mass_mg", "agatston")
+"""Amounts that a rate per year is made of."""
+
+VISITS_EACH_SIDE = 2
+"""Visits on each side of a start from which one patient's change of rate is reported."""
+
+_FIXED = {"scale": "absolute", "time_origin": "baseline"}
+"""What every row says."""
+
+
+def trends(burden: pd.DataFrame, patients: pd.DataFrame, *, events: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Return table ``trends`` of a study: rates of every patient and of the cohort, in every compartment.
+
+    Parameters
+    ----------
+    burden : DataFrame
+        Table ``burden``; rows without a finite value are left out.
+    patients : DataFrame
+        Table ``patients``: ``arm`` and ``treated_from_years`` are used.
+    events : DataFrame, optional
+        Table ``events``: a surgery between a patient's visits is noted, for it breaks a line.
+
+    Returns
+    -------
+    DataFrame
+        Table ``trends``. Terms: rate; change_of_rate (after the start, where a patient has two visits on each
+        side of it, a cohort two patients with a start); difference_of_rate (between the arms named in ``arm``).
+        Where the data hold no number, the row is there, with the reason in its note.
+    """
+    rows = _amounts(burden, patients)
+    surgeries = _surgeries(events)
+    found = []
+    for _, amounts in rows.groupby(["quantity", "compartment", "unit"], sort=True):
+        found += [row for _, one in amounts.groupby("patient_id", sort=True) for row in _of_patient(one, surgeries)]
+        found += list(_of_cohort(amounts))
+    return tables.check(pd.DataFrame(found), "trends")
+
+
+def _amounts(burden: pd.DataFrame, patients: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that count, as ``stats`` wants them: with se, arm and start."""
+    known = tables.check(patients, "patients").drop_duplicates("patient_id")[
+        ["patient_id", "arm", "treated_from_years"]
+    ]
+    rows = tables.check(burden, "burden")
+    finite = np.isfinite(rows[["value", "years"]].to_numpy(float)).all(axis=1)
+    rows = rows[finite & rows["quantity"].isin(QUANTITIES).to_numpy(bool) & rows["patient_id"].notna().to_numpy(bool)]
+    se = (rows["hi"] - rows["lo"]) / (2 * limits.Z)
+    rows = rows.assign(se=se.where(se >= 0), unit=rows["unit"].fillna(""), compartment=rows["compartment"].fillna(""))
+    amounts: pd.DataFrame = rows.merge(known, on="patient_id", how="left")
+    return amounts
+
+
+def _surgeries(events: pd.DataFrame | None) -> pd.DataFrame:
+    checked = tables.empty("events") if events is None else tables.check(events, "events")
+    return checked[checked["kind"].eq("surgery").fillna(False).to_numpy(bool)]
+
+
+def _of_patient(rows: pd.DataFrame, surgeries: pd.DataFrame) -> Iterator[dict[str, object]]:
+    one = series.read(rows, one_patient=True).noting(*_breaks(rows, surgeries))
+    place = {"level": "patient", "patient_id": rows["patient_id"].iloc[0]}
+    yield _row(rows, line.rate(one), "rate", **place)
+    start = float(rows["treated_from_years"].iloc[0])
+    after = int((one.years > start).sum())
+    if np.isfinite(start) and min(after, len(one.years) - after) >= VISITS_EACH_SIDE:
+        yield _row(rows, line.change_of_rate(one, start), "change_of_rate", **place)
+
+
+def _breaks(rows: pd.DataFrame, surgeries: pd.DataFrame) -> list[str]:
+    """Return what makes one straight line doubtful: a surgery between the visits, or several rules."""
+    mine = surgeries["patient_id"].eq(rows["patient_id"].iloc[0]).fillna(False).to_numpy(bool)
+    between = surgeries[mine & surgeries["years"].between(rows["years"].min(), rows["years"].max()).to_numpy(bool)]
+    notes = [f"surgery at {years:.2f} a lies between the visits" for years in between["years"]]
+    rules = rows["rule_id"].dropna().unique()
+    return [*notes, f"measured by {len(rules)} rules: {', '.join(rules)}"] if len(rules) > 1 else notes
+
+
+def _of_cohort(rows: pd.DataFrame) -> Iterator[dict[str, object]]:
+    if rows["patient_id"].nunique() >= 2:
+        yield _row(rows, cohort.rate(rows, scale="absolute", method="auto"), "rate", level="cohort")
+    yield from _of_arms(rows)
+    started = rows[np.isfinite(rows["treated_from_years"].to_numpy(float))]
+    if started["patient_id"].nunique() >= 2:
+        change = cohort.after_start(rows, "treated_from_years", scale="absolute", method="auto")
+        yield _row(rows, change, "change_of_rate", level="cohort")
+
+
+def _of_arms(rows: pd.DataFrame) -> Iterator[dict[str, object]]:
+    """Yield the rate of each arm of two patients or more, and each one's difference from the first."""
+    sizes = rows.groupby("arm")["patient_id"].nunique()
+    arms = sorted(str(arm) for arm in sizes.index[sizes >= 2])
+    if len(arms) < 2:
+        return
+    for arm in arms:
+        of_arm = rows[rows["arm"].eq(arm).fillna(False).to_numpy(bool)]
+        yield _row(rows, cohort.rate(of_arm, scale="absolute", method="auto"), "rate", level="cohort", arm=arm)
+    for arm in arms[1:]:
+        pair = rows[rows["arm"].isin([arms[0], arm]).to_numpy(bool)]
+        difference = cohort.between_arms(pair, "arm", reference=arms[0], scale="absolute", method="auto")
+        yield _row(rows, difference, "difference_of_rate", level="cohort", arm=f"{arm} - {arms[0]}")
+
+
+def _row(rows: pd.DataFrame, trend: Trend, term: str, **place: object) -> dict[str, object]:
+    numbers = asdict(trend)
+    numbers["model"] = numbers.pop("method")
+    where = {name: rows[name].iloc[0] for name in ("quantity", "compartment")}
+    return {**where, **_FIXED, **place, **numbers, "term": term}
