@@ -355,47 +355,72 @@ def _place(piece: _Piece, scan: Scan, box: tuple[slice, ...]) -> dict[str, float
     return {"x_mm": float(x), "y_mm": float(y), "z_mm": float(z)}
 
 
-def totals(lesions: pd.DataFrame, *, known: int) -> pd.DataFrame:
+def totals(lesions: pd.DataFrame) -> pd.DataFrame:
     """Sum the lesions of one visit by compartment and in all.
 
     Parameters
     ----------
     lesions : DataFrame
-        Rows of table ``lesions`` of one visit, with volume_sd_mm3 and excess_sd_hu_mm3.
-    known : int
-        Lesions that the patient has ever had; the ones not in the field make the sum not evaluable.
+        Rows of one visit: status, compartment, the quantities, volume_sd_mm3 and excess_sd_hu_mm3. A lesion
+        that is not in the field makes its sums not evaluable.
 
     Returns
     -------
     DataFrame
-        Rows of table ``burden`` without patient and date.
+        Rows of table ``burden`` without patient, visit and date, and ``sd``.
     """
-    rows = []
-    groups = {"total": lesions} | {str(k): v for k, v in lesions.groupby("compartment") if k}
-    for compartment, group in groups.items():
-        seen = group[~group["status"].isin(["not_in_field", "merged"])]
-        missing = int((group["status"] == "not_in_field").sum())
-        evaluable = len(seen) / (len(seen) + missing) if len(seen) + missing else 1.0
-        for quantity in RULES:
-            value, low, high = _sum(seen, quantity)
-            rows.append(
-                {
-                    "compartment": compartment,
-                    "quantity": quantity,
-                    "value": value if missing == 0 else nan,
-                    "lo": low if missing == 0 else nan,
-                    "hi": high if missing == 0 else nan,
-                    "unit": UNITS[quantity],
-                    "rule_id": RULES[quantity],
-                    "evaluable": evaluable,
-                    "value_observed": value,
-                }
-            )
-    return pd.DataFrame(rows)
+    groups = {"total": lesions}
+    groups.update({str(name): part for name, part in lesions.groupby("compartment") if name})
+    return pd.DataFrame([row for name, part in groups.items() for row in _sums(name, part)])
 
 
-def _sum(seen: pd.DataFrame, quantity: str) -> tuple[float, float, float]:
-    return nan, nan, nan
+def _sums(compartment: str, lesions: pd.DataFrame) -> list[dict[str, object]]:
+    """Return one row a quantity; errors of lesions are independent but for the model's, which add up."""
+    known = lesions[lesions["status"] != "merged"]
+    seen = known[known["status"] != "not_in_field"]
+    evaluable = len(seen) / len(known) if len(known) else 1.0
+    rows: list[dict[str, object]] = []
+    for quantity, rule in RULES.items():
+        observed, sd = _sum(seen, quantity)
+        value = observed if evaluable == 1.0 else nan
+        rows.append(
+            {
+                "compartment": compartment,
+                "quantity": quantity,
+                "value": value,
+                "lo": max(0.0, value - Z95 * sd) if np.isfinite(value) else nan,
+                "hi": value + _open_end(seen, quantity) + Z95 * sd,
+                "unit": UNITS[quantity],
+                "rule_id": rule,
+                "evaluable": evaluable,
+                "value_observed": observed,
+                "sd": sd,
+            }
+        )
+    return rows
+
+
+def _sum(seen: pd.DataFrame, quantity: str) -> tuple[float, float]:
+    """Return the sum over lesions and its SD; NaN SD where the quantity has no error model of its own."""
+    if quantity == "n_lesions":
+        return float((seen["volume_mm3"] > 0).sum()), nan
+    present = seen[seen["volume_mm3"] > 0]
+    total = float(present[quantity].sum(skipna=False)) if len(present) else 0.0
+    errors = {"volume_mm3": "volume_sd_mm3", "excess_hu_mm3": "excess_sd_hu_mm3"}
+    if quantity == "mass_mg":
+        factor = present["mass_mg"] / present["excess_hu_mm3"]
+        return total, float(np.sqrt(np.square(factor * present["excess_sd_hu_mm3"]).sum(skipna=False)))
+    if quantity not in errors:
+        return total, nan
+    return total, float(np.sqrt(np.square(present[errors[quantity]]).sum(skipna=False)))
+
+
+def _open_end(seen: pd.DataFrame, quantity: str) -> float:
+    """Return what resolved lesions may still hold unseen: the largest limit of detection among them, mm³."""
+    if quantity != "volume_mm3":
+        return 0.0
+    gone = seen.loc[seen["volume_mm3"] == 0, "volume_hi_mm3"]
+    return float(gone.max()) if len(gone) else 0.0
 
 
 def _quiet_sd(values: np.ndarray, anatomy: Anatomy) -> float:

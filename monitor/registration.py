@@ -20,6 +20,9 @@ MOST_VOXELS = 4_000_000
 START_MM = 6.0
 """Voxel, mm, of the search for a start: bones are still seen, and a body is a few ten thousand voxels."""
 
+LOOKING_MM = 2.0
+"""Voxel, mm, of pictures of the registration."""
+
 SEARCH_OVERLAP = 0.3
 """Least fraction of the smaller body that a translation in the search must lay onto the other."""
 
@@ -132,6 +135,31 @@ def register(
         residual_mm=residual,
         method="rigid+affine (mutual information), symmetric demons both ways",
     )
+
+
+def for_looking(fixed: Scan, moving: Scan, found: Registration) -> dict[str, object]:
+    """Return baseline and follow-up on one coarse lattice, before and after, to be looked at and never measured.
+
+    Returns
+    -------
+    dict
+        ``fixed``, ``moved_before``, ``moved_after``: (z, y, x) float32 HU; ``spacing_mm``: float.
+    """
+    lattice = _lattice(fixed.image, LOOKING_MM)
+    air = -1000.0
+    index = np.stack(np.meshgrid(*[np.arange(n) for n in lattice.GetSize()[::-1]], indexing="ij"), -1)
+    points = grid.to_mm(lattice, index.reshape(-1, 3))
+    there = found.from_baseline(points)
+    shape = lattice.GetSize()[::-1]
+    moved = grid.sample(moving.image, moving.array, there, outside=air).reshape(shape)
+    before = grid.sample(moving.image, moving.array, points, outside=air).reshape(shape)
+    still = grid.sample(fixed.image, fixed.array, points, outside=air).reshape(shape)
+    return {
+        "fixed": still.astype(np.float32),
+        "moved_before": before.astype(np.float32),
+        "moved_after": moved.astype(np.float32),
+        "spacing_mm": LOOKING_MM,
+    }
 
 
 def _prepare(scan: Scan, anatomy: Anatomy, mineral: np.ndarray) -> _Prepared:

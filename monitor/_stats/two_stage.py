@@ -327,7 +327,7 @@ def _at_least_common(se: float, reduced: Reduced, design: np.ndarray, contrast: 
     """Return the se, no smaller than gives the normal interval of patients who differ by error alone.
 
     Patients who agree by chance would else give an interval shorter than their errors allow: the factor of
-    Knapp and Hartung may be 0. Its usual floor at 1 covers 97 to 99 % at 5 to 10 patients; this one 94 to 97 %
+    Knapp and Hartung may be 0. Its usual floor at 1 covers 97 to 99 % at 5 to 10 patients; this one 93 to 97 %
     (tests/test_stats.py). A scatter of rounding size is 0.
     """
     if not reduced.errors_known:

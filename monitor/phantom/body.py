@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from scipy import ndimage
 
-from monitor.phantom.bones import Capsule, Skeleton
+from monitor.phantom.bones import Box, Capsule, Skeleton, extent, within
 from monitor.phantom.motion import Hinge, Motion, Xyz
 
 AIR_HU, FAT_HU, MUSCLE_HU, SKIN_HU, BLOOD_HU, CARTILAGE_HU = -1000.0, -100.0, 57.0, 40.0, 45.0, 75.0
@@ -53,15 +53,11 @@ class Blob:
 
     shape: Capsule
     hu: float
-    margin_mm: float = 1.0
 
-    def paint(self, hu: np.ndarray, points: Xyz) -> None:
-        """Mix its HU into ``hu``, in place."""
+    def paint(self, hu: np.ndarray, points: Xyz, around: Box) -> None:
+        """Mix its HU into ``hu``, in place, at points of a known extent."""
         low, high = self.shape.box_mm
-        keep = np.ones(hu.shape, bool)
-        for part, start, end in zip(points, low - self.margin_mm, high + self.margin_mm, strict=True):
-            keep &= (part >= start) & (part <= end)
-        near = np.flatnonzero(keep)
+        near = within(points, around, (low - EDGE_MM, high + EDGE_MM))
         if near.size:
             share = inside_share(self.shape.distance_mm((points[0][near], points[1][near], points[2][near])))
             hu[near] += share * (self.hu - hu[near])
@@ -108,8 +104,7 @@ class Limbs:
         flesh_hu += planes * (FAT_HU + 20.0 - flesh_hu)
         hu = FAT_HU + 8.0 * flesh
         hu += muscle * (flesh_hu - hu)
-        for blob in self.blobs:
-            blob.paint(hu, points)
+        _paint_blobs(self.blobs, hu, points)
         return np.asarray(hu)
 
     def _section(self, points: Xyz) -> Xyz:
@@ -154,8 +149,7 @@ class Trunk:
         hu += wall * (flesh_hu - hu)
         cavity = inside_share(self._cavity_mm(x, y, z))
         hu += cavity * (FAT_HU + 10.0 + 10.0 * flesh - hu)
-        for blob in self.blobs:
-            blob.paint(hu, points)
+        _paint_blobs(self.blobs, hu, points)
         return np.asarray(hu)
 
     def _halves(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -258,6 +252,13 @@ def _paint_bone(
 def at_voltage(hu_120: np.ndarray, mineral_scale: float) -> np.ndarray:
     """Return HU at another tube voltage: what is denser than muscle keeps its contrast times the scale."""
     return np.asarray(np.where(hu_120 > MUSCLE_HU, MUSCLE_HU + (hu_120 - MUSCLE_HU) * mineral_scale, hu_120))
+
+
+def _paint_blobs(blobs: tuple[Blob, ...], hu: np.ndarray, points: Xyz) -> None:
+    if hu.size:
+        around = extent(points)
+        for blob in blobs:
+            blob.paint(hu, points, around)
 
 
 def inside_share(distance_mm: np.ndarray) -> np.ndarray:

@@ -11,11 +11,12 @@ import numpy as np
 from monitor.phantom.motion import Xyz
 
 Vector = tuple[float, float, float]
+Box = tuple[np.ndarray, np.ndarray]
 
 FAR_MM = 50.0
 """The distance given where no bone is within REACH_MM."""
 
-REACH_MM = 24.0
+REACH_MM = 18.0
 """How far around a bone its distance is worked out; above FREE_MM of the motion, by a margin for flat bones."""
 
 
@@ -23,7 +24,7 @@ class Bone(Protocol):
     """A solid with a cortex; ``distance_mm`` is negative inside and need be exact only near the surface."""
 
     @property
-    def box_mm(self) -> tuple[np.ndarray, np.ndarray]:
+    def box_mm(self) -> Box:
         """The lowest and the highest corner around it."""
 
     def distance_mm(self, points: Xyz) -> np.ndarray:
@@ -64,7 +65,7 @@ class Rod:
     spongy_within_mm: float = 22.0
 
     @property
-    def box_mm(self) -> tuple[np.ndarray, np.ndarray]:
+    def box_mm(self) -> Box:
         """The lowest and the highest corner around it."""
         ends = np.array([self.start_mm, self.end_mm])
         margin = (max(self.radius_mm) + self.wall_mm) * max(1.0, self.flat)
@@ -115,7 +116,7 @@ class Capsule:
     inside_spongy: float = 1.0
 
     @property
-    def box_mm(self) -> tuple[np.ndarray, np.ndarray]:
+    def box_mm(self) -> Box:
         """The lowest and the highest corner around it."""
         ends, margin = np.array([self.start_mm, self.end_mm]), max(self.start_radius_mm, self.end_radius_mm)
         return ends.min(axis=0) - margin, ends.max(axis=0) + margin
@@ -147,7 +148,7 @@ class Plate:
     bow_per_mm: float = 0.0
 
     @property
-    def box_mm(self) -> tuple[np.ndarray, np.ndarray]:
+    def box_mm(self) -> Box:
         """The lowest and the highest corner around it."""
         centre, margin = np.array(self.centre_mm), max(self.half_mm) + self.thickness_mm
         return centre - margin, centre + margin
@@ -189,7 +190,7 @@ class Socket:
     opening: Vector
 
     @property
-    def box_mm(self) -> tuple[np.ndarray, np.ndarray]:
+    def box_mm(self) -> Box:
         """The lowest and the highest corner around it."""
         centre, margin = np.array(self.centre_mm), self.radius_mm + self.thickness_mm
         return centre - margin, centre + margin
@@ -216,7 +217,7 @@ class Skeleton:
     cortex_hu: float = 1050.0
 
     @cached_property
-    def _boxes(self) -> list[tuple[np.ndarray, np.ndarray]]:
+    def _boxes(self) -> list[Box]:
         return [(low - REACH_MM, high + REACH_MM) for low, high in (bone.box_mm for bone in self.bones)]
 
     def distance_mm(self, points: Xyz) -> np.ndarray:
@@ -229,12 +230,11 @@ class Skeleton:
         spongy = np.zeros_like(points[0])
         if not distance.size:
             return distance, spongy
-        low = np.array([part.min() for part in points])
-        high = np.array([part.max() for part in points])
-        for bone, (box_low, box_high) in zip(self.bones, self._boxes, strict=True):
-            if np.any(box_low > high) or np.any(box_high < low):
+        around = extent(points)
+        for bone, box in zip(self.bones, self._boxes, strict=True):
+            near = within(points, around, box)
+            if not near.size:
                 continue
-            near = _within(points, box_low, box_high)
             some: Xyz = (points[0][near], points[1][near], points[2][near])
             to_bone = bone.distance_mm(some)
             nearer = to_bone < distance[near]
@@ -244,8 +244,20 @@ class Skeleton:
         return distance, spongy
 
 
-def _within(points: Xyz, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+def extent(points: Xyz) -> Box:
+    """Return the lowest and the highest corner around points."""
+    return np.array([part.min() for part in points]), np.array([part.max() for part in points])
+
+
+def within(points: Xyz, around: Box, box: Box) -> np.ndarray:
+    """Return the index of the points in a box, given the extent of all: what it settles is not asked again."""
+    (low, high), (start, end) = around, box
+    if np.any(start > high) or np.any(end < low):
+        return np.zeros(0, np.intp)
     keep = np.ones(points[0].shape, bool)
-    for part, start, end in zip(points, low, high, strict=True):
-        keep &= (part >= start) & (part <= end)
+    for axis, part in enumerate(points):
+        if low[axis] < start[axis]:
+            keep &= part >= start[axis]
+        if high[axis] > end[axis]:
+            keep &= part <= end[axis]
     return np.flatnonzero(keep)

@@ -132,7 +132,7 @@ def limb_plans() -> tuple[Plan, ...]:
             "sheet",
             "sheet",
             (left + 34.8, -3.0, 40.0),
-            lambda f: _sheet(34.0, 32.0 + 8.0 * f),
+            lambda f: _sheet(29.4, 30.0 + 6.0 * f),
             hu=((0, 420),),
             along=_THIGH_SLOPE,
         ),
@@ -167,11 +167,11 @@ def limb_plans() -> tuple[Plan, ...]:
             hu=((0, 650),),
             out=(-1, 0, 0),
         ),
-        Plan("merge_a", "nodule", (left + 6, 21.0, -58.0), _merging, hu=((0, 500),)),
+        Plan("merge_a", "nodule", (left + 6, 20.0, -58.0), _merging, hu=((0, 500),)),
         Plan(
             "merge_b",
             "nodule",
-            (left + 6, 21.0, -42.0),
+            (left + 6, 20.0, -42.0),
             lambda f: ball(3.6 + 1.5 * f),
             hu=((0, 500),),
             merges=("merge_a", _MERGE_FROM),
@@ -200,7 +200,7 @@ _THIGH_SLOPE = (0.135, 0.0, 1.0)
 
 
 def _merging(fraction: float) -> Shape:
-    return ball(4.5 + fraction) if fraction < _MERGE_FROM else pair(6.5 + 2.5 * fraction, 6.5 + 1.5 * fraction, 14.0)
+    return ball(4.5 + fraction) if fraction < _MERGE_FROM else pair(6.6 + 1.6 * fraction, 6.2 + 1.2 * fraction, 14.0)
 
 
 def _sheet(inner_mm: float, length_mm: float) -> Shape:
@@ -215,7 +215,7 @@ def jdm_plans() -> tuple[Plan, ...]:
             "thigh_sheet",
             "sheet",
             (left + 34.0, -2.0, 34.0),
-            lambda f: _sheet(34.0, 46.0 - 10.0 * f),
+            lambda f: _sheet(28.8, 44.0 - 10.0 * f),
             hu=((0, 420), (0.34, 520), (1, 400)),
             along=_THIGH_SLOPE,
         ),
@@ -223,7 +223,7 @@ def jdm_plans() -> tuple[Plan, ...]:
             "calf_sheet",
             "sheet",
             (right - 30.0, 3.0, -46.0),
-            lambda f: _sheet(28.0, 30.0 - 8.0 * f),
+            lambda f: _sheet(25.4, 30.0 - 8.0 * f),
             hu=((0, 460), (1, 380)),
             out=(-1, 0, 0),
         ),

@@ -38,7 +38,7 @@ TRUTH_COLUMNS = (
 _SAMPLES = 1_500_000
 """Upper limit of samples for one lesion: 0.1 s."""
 
-_SAMPLES_ACROSS = 7.0
+_SAMPLES_ACROSS = 9.0
 """Samples over the smallest thickness of a lesion, or over a voxel if that is finer."""
 
 Knots = tuple[tuple[float, float], ...]

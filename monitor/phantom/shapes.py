@@ -144,12 +144,16 @@ class Arc:
         """Tell which points lie in it."""
         x, y, z = points
         x = x + x.dtype.type(self._origin[0])
-        square, angle = x * x + y * y, np.arctan2(y, x)
-        outer = self.inner_mm + self.thickness_mm
-        inside = (square >= self.inner_mm**2) & (square <= outer**2)
-        inside = inside & (np.abs(angle) <= self.angle_rad / 2) & (np.abs(z) <= self.length_mm / 2)
+        square, outer = x * x + y * y, self.inner_mm + self.thickness_mm
+        inside = (square >= self.inner_mm**2) & (square <= outer**2) & (np.abs(z) <= self.length_mm / 2)
+        # Angles are dear: only where the radius and the height leave it open.
+        some = np.nonzero(inside)
+        x, y, z = (np.broadcast_to(part, inside.shape)[some] for part in (x, y, z))
+        angle = np.arctan2(y, x)
+        keep = np.abs(angle) <= self.angle_rad / 2
         for around, height, half_angle, half_height in self.holes:
-            inside &= ((angle - around) / half_angle) ** 2 + ((z - height) / half_height) ** 2 > 1.0
+            keep &= ((angle - around) / half_angle) ** 2 + ((z - height) / half_height) ** 2 > 1.0
+        inside[some] = keep
         return [inside]
 
 

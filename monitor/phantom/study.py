@@ -26,13 +26,21 @@ _EVENTS: dict[str, tuple[tuple[int, int | None, str, str], ...]] = {
 """Days from the first scan to the start and the end (None: goes on, or a moment), kind and name."""
 
 
-def study_visits(*, seed: int = 0, visits: int | None = None) -> Iterator[PhantomVisit]:
+def study_visits(
+    *, seed: int = 0, visits: int | None = None, spacing_mm: tuple[float, float, float] | None = None
+) -> Iterator[PhantomVisit]:
     """Make the visits of the demo one child after the other: what ``write_study`` writes, with its truth."""
     for scene in STUDY_SCENES:
-        yield from series(scene, seed=seed, visits=visits)
+        yield from series(scene, seed=seed, visits=visits, spacing_mm=spacing_mm)
 
 
-def write_study(folder: str | Path, *, seed: int = 0, visits: int | None = None) -> Path:
+def write_study(
+    folder: str | Path,
+    *,
+    seed: int = 0,
+    visits: int | None = None,
+    spacing_mm: tuple[float, float, float] | None = None,
+) -> Path:
     """Write the demo's study folder: CSV files of the contract, and DICOM. No truth is in it.
 
     Parameters
@@ -43,6 +51,8 @@ def write_study(folder: str | Path, *, seed: int = 0, visits: int | None = None)
         As for ``series``.
     visits : int, optional
         Visits of each child; None: four.
+    spacing_mm : (x, y, z), optional
+        Voxel of all scans; None: that of each scene. Coarse voxels make a quick study for tests.
 
     Returns
     -------
@@ -51,7 +61,7 @@ def write_study(folder: str | Path, *, seed: int = 0, visits: int | None = None)
     """
     folder = Path(folder)
     rows = []
-    for visit in study_visits(seed=seed, visits=visits):
+    for visit in study_visits(seed=seed, visits=visits, spacing_mm=spacing_mm):
         path = Path("dicom") / visit.patient_id / visit.visit_id
         write_dicom(visit, folder / path)
         rows.append(

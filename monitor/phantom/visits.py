@@ -113,6 +113,8 @@ class Setting:
         Which visit, from 0, of how many.
     motion, axes_mm, scanner, seed
         How the child lies, which coordinates are imaged, with what, and the seed of the noise.
+    landmarks : (N, 3) array, (N,) array
+        Baseline points and the tissue each lies in.
     """
 
     scene: Scene
@@ -123,6 +125,7 @@ class Setting:
     axes_mm: Xyz
     scanner: Scanner
     seed: int
+    landmarks: tuple[np.ndarray, np.ndarray]
 
     @property
     def fraction(self) -> float:
@@ -223,8 +226,19 @@ def series(  # noqa: PLR0913  a phantom is asked for by many named options
     motions = [course.motion(body, i, _generator(seed, scene, f"motion {i}")) for i in range(count)]
     plans = _chosen(plan.plans(), lesions)
     cuts = [(cut or {}).get(i, 0.0) for i in range(count)]
+    marks = _landmarks(body)
     settings = [
-        Setting(plan, body, plans, (i, count), motions[i], _axes(plan, spacing, motions[i], cuts[i]), scanners[i], seed)
+        Setting(
+            plan,
+            body,
+            plans,
+            (i, count),
+            motions[i],
+            _axes(plan, spacing, motions[i], cuts[i]),
+            scanners[i],
+            seed,
+            marks,
+        )
         for i in range(count)
     ]
     return [render(setting) for setting in settings]
@@ -239,7 +253,7 @@ def render(setting: Setting) -> PhantomVisit:
     tissue = around[None] + painted.covered * (painted.hu - around[None])
     drawing = draw(setting.plans, setting.fraction, motion, tissue, setting.axes_mm, scanner.mineral_scale)
     hu = scanner.scan(drawing.hu, _generator(setting.seed, scene.patient_id, f"noise {setting.number}"))
-    places, names = _landmarks(setting.body)
+    places, names = setting.landmarks
     first = date.fromisoformat(scene.first_date)
     return PhantomVisit(
         patient_id=scene.patient_id,
