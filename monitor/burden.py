@@ -126,10 +126,10 @@ def measure(scan: Scan, anatomy: Anatomy, findings: Findings) -> pd.DataFrame:
             grown = _grown(box, reach, findings.labels.shape)
             piece = _cut(scan, anatomy, findings, label, grown, factor)
             rows.append({"label": label, **_amounts(piece, scan), **_place(piece, scan, grown)})
-    return pd.DataFrame(rows, columns=_PIECE_COLUMNS)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
-_PIECE_COLUMNS = [
+COLUMNS = [
     "label",
     "volume_mm3",
     "volume_lo_mm3",

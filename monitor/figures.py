@@ -57,13 +57,19 @@ LESION_COLOURS = ("#E69F00", "#D55E00", "#F0E442", "#CC79A7", "#009E73")
 LEFT_OUT_COLOUR = "#CC79A7"
 """What a reader left out."""
 
-INK, PAPER, NOTHING = "#F2F2F2", "#000000", "#1B2430"
-"""Text, ground, and where the scan has no voxels."""
+INK, DIM_INK, PAPER, NOTHING = "#F2F2F2", "#B8BEC4", "#000000", "#1B2430"
+"""Text, lesser text, ground, and where the scan has no voxels."""
 
 _PIXELS = 480
 """Side of the raster of a slice."""
 
 _DPI = 100
+
+_QC_HEIGHT = 5.2
+"""Height of a QC picture, inches."""
+
+_TITLE_Y = 0.967
+"""Where a QC picture's title stands, as a fraction of its height."""
 
 
 @dataclass(frozen=True)
@@ -176,8 +182,8 @@ def qc_picture(
     """
     taken = _taken(image, body, skeleton, lesions, left_out)
     width = 7.6 if registration is None else 13.2
-    figure = Figure(figsize=(width, 5.2), dpi=_DPI, facecolor=PAPER)
-    figure.text(0.08 / width, 0.965, title, color=INK, fontsize=9.5, va="center")
+    figure = Figure(figsize=(width, _QC_HEIGHT), dpi=_DPI, facecolor=PAPER)
+    figure.text(0.08 / width, _TITLE_Y, title, color=INK, fontsize=9.5, va="center")
     _taken_panels(figure, taken, width)
     if registration is not None:
         _board_panels(figure, registration, width)
@@ -302,24 +308,37 @@ def _taken_panels(figure: Figure, taken: _Taken, width: float) -> None:
     names = _largest_labels(taken.lesions)
     z = _slice_of(taken, names)
     panels = (
-        ("coronal, maximum of HU", _project(taken, 1), "RLHF", (0.05, 0.1, 3.7, 4.85)),
-        ("sagittal, maximum of HU", _project(taken, 2), "APHF", (3.8, 2.35, 3.75, 2.6)),
-        ("axial, largest lesion", _axial(taken, z), "RLAP", (3.8, 0.1, 3.75, 2.2)),
+        ("coronal, maximum of HU", _project(taken, 1), "RLHF", (0.05, 0.1, 3.7, 4.6)),
+        ("sagittal, maximum of HU", _project(taken, 2), "APHF", (3.8, 2.5, 3.75, 2.2)),
+        (f"axial, slice {z + 1} from the feet", _axial(taken, z), "RLAP", (3.8, 0.1, 3.75, 2.15)),
     )
-    for name, rgb, letters, (left, bottom, wide, high) in panels:
-        ax = figure.add_axes((left / width, bottom / 5.2, wide / width, high / 5.2))
+    for name, rgb, letters, box in panels:
         mm = _pixel_mm(taken.spacing_zyx_mm, letters)
-        _show(ax, rgb, mm, name=name, letters=letters)
+        ax = _panel(figure, box, width)
+        _show(ax, rgb, mm, letters)
         _name_lesions(ax, taken, names, letters, z)
+        _caption(figure, box, width, name)
 
 
-def _show(ax: Axes, rgb: np.ndarray, mm: tuple[float, float], *, name: str, letters: str) -> None:
-    """Show a panel in mm, rows downward, with letters, scale bar and name."""
+def _panel(figure: Figure, box: tuple[float, float, float, float], width: float) -> Axes:
+    """Add a panel; its box is left, bottom, width and height in inches."""
+    left, bottom, wide, high = box
+    return figure.add_axes((left / width, bottom / _QC_HEIGHT, wide / width, high / _QC_HEIGHT))
+
+
+def _caption(figure: Figure, box: tuple[float, float, float, float], width: float, text: str) -> None:
+    """Write a panel's name above its box."""
+    left, bottom, _, high = box
+    x, y = (left + 0.03) / width, (bottom + high + 0.04) / _QC_HEIGHT
+    figure.text(x, y, text, color=DIM_INK, fontsize=8)
+
+
+def _show(ax: Axes, rgb: np.ndarray, mm: tuple[float, float], letters: str) -> None:
+    """Show a panel in mm, rows downward, with side letters and a scale bar."""
     rows, columns = rgb.shape[:2]
     ax.imshow(rgb, extent=(0, columns * mm[1], rows * mm[0], 0), interpolation="nearest")
     _letters(ax, letters)
     _scale_bar(ax)
-    _say(ax, 0.015, 0.985, name, va="top", size=7.5)
 
 
 def _pixel_mm(spacing_zyx_mm: np.ndarray, letters: str) -> tuple[float, float]:
@@ -416,19 +435,16 @@ def _board_panels(figure: Figure, registration: Overlay, width: float) -> None:
     moved = {"before": registration.moved_before, "after": registration.moved_after}
     spacing = _lps_spacing(registration.fixed)
     cut = [int(np.argmax(np.count_nonzero(fixed > BONE_HU, axis=rest))) for rest in ((1, 2), (0, 2), (0, 1))]
-    figure.text(
-        7.75 / width, 0.965, "resampled for viewing: never measured", color=PAPER, fontsize=8.5, va="center",
-        weight="bold", bbox={"boxstyle": "round,pad=0.35", "facecolor": LESION_COLOUR, "edgecolor": "none"},
-    )  # fmt: skip
-    for row, (when, values) in enumerate(moved.items()):
+    how = {"color": PAPER, "fontsize": 8.5, "va": "center", "weight": "bold"}
+    badge = {"boxstyle": "round,pad=0.35", "facecolor": LESION_COLOUR, "edgecolor": "none"}
+    figure.text(7.85 / width, _TITLE_Y, "resampled for viewing, never measured", bbox=badge, **how)
+    for (when, values), bottom in zip(moved.items(), (2.5, 0.1), strict=True):
         other = _along_lps(registration.fixed, values)
+        _caption(figure, (7.75, bottom, 0, 2.2), width, f"baseline and this scan by turns, {when} registration")
         for column, letters in enumerate(("RLHF", "APHF", "RLAP")):
-            ax = figure.add_axes(
-                ((7.7 + 1.84 * column) / width, (2.55 - 2.45 * row) / 5.2, 1.8 / width, 2.4 / 5.2)
-            )
             mm = _pixel_mm(spacing, letters)
             rgb = _board(_plane(fixed, cut, letters), _plane(other, cut, letters), mm)
-            _show(ax, rgb, mm, name=f"{when} registration", letters=letters)
+            _show(_panel(figure, (7.75 + 1.82 * column, bottom, 1.78, 2.15), width), rgb, mm, letters)
 
 
 def _plane(values: np.ndarray, cut: list[int], letters: str) -> np.ndarray:

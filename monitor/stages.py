@@ -11,9 +11,13 @@ import pandas as pd
 from scipy import ndimage
 
 from monitor import anatomy, burden, describe, figures, grid, lesions, registration, scan, store
+from monitor.record import Measured
 from monitor.study import Visit
 from monitor.types import Anatomy, Findings, Registration, RegistrationError, Scan
 
+
+REFUSED = "refused.txt"
+"""Stands where a registration was not believable, and says why."""
 
 BROUGHT_SHARE = 0.7
 """Share of a loose dense piece that must fall onto the reference's skeleton for it to be bone."""
@@ -89,50 +93,66 @@ def look(unit: Unit) -> None:
     store.finish(unit.work, unit.key, write)
 
 
-def place(unit: Unit, fixed: Unit, key: str) -> None:
-    """Register a visit to the reference and keep the transform, or why there is none."""
-    one, two = load(fixed.visit), load(unit.visit)
-    one_anatomy, two_anatomy = looked(fixed, one), looked(unit, two)
+def place_and_measure(unit: Unit, reference: Unit) -> Measured:
+    """Place a visit in its reference and measure it there; parts that are finished are not done again."""
+    is_reference = unit.key == reference.key
+    placed = None if is_reference else place(unit, reference)
+    refused = "" if placed is None or not (placed / REFUSED).exists() else (placed / REFUSED).read_text()
+    believed = None if refused else placed
+    return Measured(
+        visit=unit.visit,
+        looked=unit.folder,
+        measured=measure(unit, reference, believed),
+        placed=believed,
+        is_reference=is_reference,
+        refused=refused,
+    )
+
+
+def place(unit: Unit, reference: Unit) -> Path:
+    """Register a visit to the reference; return where the transform lies, or why there is none."""
+    key = store.content_hash("place", unit.key, reference.key)
+    if (unit.work / key).exists():
+        return unit.work / key
+    one, two = load(reference.visit), load(unit.visit)
     try:
         found = registration.register(
             one,
             two,
-            fixed_anatomy=one_anatomy,
-            moving_anatomy=two_anatomy,
-            fixed_mineral=mineral(fixed, one),
+            fixed_anatomy=looked(reference, one),
+            moving_anatomy=looked(unit, two),
+            fixed_mineral=mineral(reference, one),
             moving_mineral=mineral(unit, two),
         )
     except RegistrationError as error:
         reason = str(error)
-        store.finish(unit.work, key, lambda folder: _note(folder / "refused.txt", reason))
-        return
-    store.finish(unit.work, key, lambda folder: store.write_transform(folder, found))
+        return store.finish(unit.work, key, lambda folder: _note(folder / REFUSED, reason))
+    return store.finish(unit.work, key, lambda folder: store.write_transform(folder, found))
 
 
-def measure(unit: Unit, fixed: Unit, placed: Path | None, key: str) -> None:
+def measure(unit: Unit, reference: Unit, placed: Path | None) -> Path:
     """Find mineral once more with the reference's skeleton brought over, and measure it: the second pass."""
+    key = store.content_hash("measure", unit.key, reference.key)
+    if (unit.work / key).exists():
+        return unit.work / key
     image = load(unit.visit)
     found = looked(unit, image)
-    bone = None
     if placed is not None and unit.visit.skeleton_mask is None:
-        bone = brought(fixed, image, store.read_transform(placed), found)
+        bone = brought(reference, image, store.read_transform(placed), found)
         found = replace(found, skeleton=found.skeleton | bone)
     pieces = lesions.find(image, found, mask=_mask(unit.visit.lesion_mask, image))
-    table = burden.measure(image, found, pieces)
-    table = table.merge(describe.describe(image, found, pieces, _labels(unit.visit.compartment_mask, image)), on="label")
+    where = describe.describe(image, found, pieces, _labels(unit.visit.compartment_mask, image))
+    table = burden.measure(image, found, pieces).merge(where, on="label")
 
     def write(folder: Path) -> None:
         store.write_labels(folder / "pieces.nii.gz", pieces.labels.astype(np.uint16), image.image)
         store.write_labels(folder / "skeleton.nii.gz", found.skeleton.astype(np.uint8), image.image)
         table.to_parquet(folder / "pieces.parquet")
-        _note(folder / "qc.json", json.dumps({"threshold_hu": pieces.threshold_hu, "pieces": len(table)}))
 
-    store.finish(unit.work, key, write)
+    return store.finish(unit.work, key, write)
 
 
-def picture(
-    unit: Unit, fixed: Unit, *, measured: Path, placed: Path | None, wanted: pd.DataFrame, title: str, key: str
-) -> None:
+def picture(unit: Unit, reference: Unit, done: Measured, wanted: pd.DataFrame) -> Path:
     """Draw the visit's QC picture and a slice of every lesion, and write the label map by lesion_id.
 
     Parameters
@@ -140,33 +160,86 @@ def picture(
     wanted : DataFrame
         lesion_id, label (missing where there is no piece) and where it is or would be: x_mm, y_mm, z_mm.
     """
+    key = store.content_hash("picture", unit.key, done.measured.name, wanted.to_csv(index=False))
+    if (unit.work / key).exists():
+        return unit.work / key
     image = load(unit.visit)
     found = looked(unit, image)
-    pieces = np.asarray(scan.read_mask(measured / "pieces.nii.gz", image.image, labels=True))
-    by_label = np.zeros(int(pieces.max()) + 1, np.uint16)
-    for row in wanted.dropna(subset=["label"]).itertuples():
-        by_label[int(row.label)] = int(row.lesion_id)
-    labels = by_label[pieces]
+    pieces = scan.read_mask(done.measured / "pieces.nii.gz", image.image, labels=True)
+    skeleton = scan.read_mask(done.measured / "skeleton.nii.gz", image.image)
+    lesion_of = np.zeros(int(pieces.max()) + 1, np.uint16)
+    there = wanted.dropna(subset=["label"])
+    lesion_of[there["label"].astype(int)] = there["lesion_id"].astype(int)
+    labels = lesion_of[pieces]
+    title = f"{unit.visit.patient_id}  {unit.visit.visit_id}  {unit.visit.date.isoformat()}"
+    looking = None
+    if done.placed is not None:
+        looking = registration.for_looking(load(reference.visit), image, store.read_transform(done.placed))
 
     def write(folder: Path) -> None:
         store.write_labels(folder / "lesions.nii.gz", labels, image.image)
-        moved = _looked_alike(unit, fixed, placed)
         qc = figures.qc_picture(
-            image.image, body=found.body, skeleton=found.skeleton, lesions=labels, registration=moved, title=title
+            image.image, body=found.body, skeleton=skeleton, lesions=labels, registration=looking, title=title
         )
         (folder / "qc.png").write_bytes(qc)
-        for row in wanted.itertuples():
-            there = labels == row.lesion_id
+        (folder / "qc.json").write_text(json.dumps(_checks(unit, done, labels), sort_keys=True))
+        for lesion_id, x, y, z in there_or_gone(wanted):
+            own = labels == lesion_id
             drawn = figures.lesion_picture(
                 image.image,
-                there if there.any() else None,
-                centre_mm=(row.x_mm, row.y_mm, row.z_mm),
-                others=(labels > 0) & ~there,
-                title=f"{title}  lesion {row.lesion_id}",
+                own if own.any() else None,
+                centre_mm=(x, y, z),
+                others=(labels > 0) & ~own,
+                title=f"{title}  lesion {lesion_id}",
             )
-            (folder / f"lesion_{row.lesion_id:04d}.png").write_bytes(drawn)
+            (folder / f"lesion_{lesion_id:04d}.png").write_bytes(drawn)
 
-    store.finish(unit.work, key, write)
+    return store.finish(unit.work, key, write)
+
+
+def there_or_gone(wanted: pd.DataFrame) -> list[tuple[int, float, float, float]]:
+    """Return lesion_id and place, mm, of each lesion to draw."""
+    columns = zip(wanted["lesion_id"], wanted["x_mm"], wanted["y_mm"], wanted["z_mm"], strict=True)
+    return [(int(i), float(x), float(y), float(z)) for i, x, y, z in columns]
+
+
+def published(done: Measured, drawn: Path) -> dict[str, Path]:
+    """Return the files of a visit's images folder by name."""
+    files = {path.name: path for path in drawn.iterdir()}
+    files["skeleton.nii.gz"] = done.measured / "skeleton.nii.gz"
+    if done.placed is not None:
+        files |= {path.name: path for path in done.placed.iterdir()}
+    return files
+
+
+def body_mm3(unit: Unit) -> float:
+    """Return how much body a scan shows, mm³."""
+    return float(json.loads((unit.folder / "look.json").read_text())["body_mm3"])
+
+
+def parameters() -> dict[str, object]:
+    """Return every named threshold of the steps, for ``run.json``."""
+    steps = {"anatomy": anatomy, "lesions": lesions, "registration": registration, "burden": burden}
+    return {
+        f"{name}.{key}": value
+        for name, module in steps.items()
+        for key, value in vars(module).items()
+        if key.isupper() and isinstance(value, (int, float, str, tuple))
+    }
+
+
+def _checks(unit: Unit, done: Measured, labels: np.ndarray) -> dict[str, object]:
+    """Return what the QC picture shows, in numbers."""
+    said = json.loads((unit.folder / "look.json").read_text())
+    residual = store.read_transform(done.placed).residual_mm if done.placed is not None else None
+    return {
+        "noise_hu": said["noise_hu"],
+        "threshold_hu": said["threshold_hu"],
+        "lod_mm3": said["lod_mm3"],
+        "residual_mm": residual,
+        "registration_refused": done.refused,
+        "lesions": [int(n) for n in np.unique(labels) if n],
+    }
 
 
 def load(visit: Visit) -> Scan:
@@ -204,13 +277,6 @@ def brought(fixed: Unit, image: Scan, placed: Registration, found: Anatomy) -> n
     bone = grid.sample(reference.image, known, there, order=0, outside=0.0)
     share = ndimage.mean(bone, labels[tuple(dense.T)], np.arange(count + 1))
     return np.asarray(np.nan_to_num(share) >= BROUGHT_SHARE)[labels]
-
-
-def _looked_alike(unit: Unit, fixed: Unit, placed: Path | None) -> dict[str, object] | None:
-    """Return the reference and the visit resampled to it, before and after, for looking at only."""
-    if placed is None:
-        return None
-    return registration.for_looking(load(fixed.visit), load(unit.visit), store.read_transform(placed))
 
 
 def _unpacked(unit: Unit, name: str, image: Scan) -> np.ndarray:

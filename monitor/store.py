@@ -35,6 +35,9 @@ STAGING = ".staging"
 PUBLISHED = ("tables", "images", "run.json")
 """What is swapped in, in this order: ``run.json`` is written last."""
 
+AFFINE = "from_baseline_affine.tfm"
+"""Affine part of a registration, as SimpleITK writes it."""
+
 PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "SimpleITK", "pydicom", "statsmodels")
 """Packages whose version can move a number."""
 
@@ -182,7 +185,7 @@ def write_transform(folder: Path, registration: Registration) -> None:
     affine = sitk.AffineTransform(3)
     affine.SetMatrix([float(v) for v in registration.matrix[:3, :3].ravel()])
     affine.SetTranslation([float(v) for v in registration.matrix[:3, 3]])
-    sitk.WriteTransform(affine, str(folder / "from_baseline_affine.tfm"))
+    sitk.WriteTransform(affine, str(folder / AFFINE))
     if registration.field_mm is not None:
         sitk.WriteImage(registration.field_mm, str(folder / "from_baseline_displacement.mha"), True)
     said = {"residual_mm": registration.residual_mm, "method": registration.method}
@@ -191,7 +194,7 @@ def write_transform(folder: Path, registration: Registration) -> None:
 
 def read_transform(folder: Path) -> Registration:
     """Read what ``write_transform`` wrote."""
-    affine = sitk.AffineTransform(sitk.ReadTransform(str(folder / "from_baseline_affine.tfm")))
+    affine = sitk.AffineTransform(sitk.ReadTransform(str(folder / AFFINE)))
     matrix = np.eye(4)
     matrix[:3, :3] = np.array(affine.GetMatrix()).reshape(3, 3)
     matrix[:3, 3] = affine.TransformPoint((0.0, 0.0, 0.0))

@@ -20,6 +20,8 @@ COARSE = (2.0, 2.0, 3.0)
 """A grid on which a visit takes a third of a second."""
 
 
+BLURRED = {"visits": 2, "spacing_mm": COARSE, "noise_hu": 0.0, "slice_thickness_mm": 4.0}
+
 SHAPES: dict[str, Shape] = {
     "ball": ball(4.0),
     "cluster": cluster(2.6),
@@ -34,6 +36,12 @@ SHAPES: dict[str, Shape] = {
 def limb() -> list[phantom.PhantomVisit]:
     """Four visits with every kind of lesion, without noise."""
     return phantom.series("limb", visits=4, spacing_mm=COARSE, noise_hu=0, growth_per_visit=1.04, bend_deg=15)
+
+
+@pytest.fixture(scope="module")
+def bare() -> phantom.PhantomVisit:
+    """Make the second of two visits, without noise and without a lesion."""
+    return phantom.series("limb", lesions=[], **BLURRED)[1]
 
 
 def rows(visits: list[phantom.PhantomVisit], name: str) -> list[dict]:
@@ -70,14 +78,12 @@ class TestRendering:
     """What the picture holds."""
 
     @pytest.mark.parametrize("name", ["nodule", "cluster", "sheet", "shell", "arc", "near_bone", "on_bone", "merge_a"])
-    def test_integral_is_truth(self, name: str) -> None:
+    def test_integral_is_truth(self, name: str, bare: phantom.PhantomVisit) -> None:
         """What a lesion adds to the picture, after blur and rounding, is the excess that the truth states."""
-        options = {"visits": 2, "spacing_mm": COARSE, "noise_hu": 0.0, "slice_thickness_mm": 4.0}
-        with_it = phantom.series("limb", lesions=[name], **options)[1]
-        without = phantom.series("limb", lesions=[], **options)[1]
-        added = with_it.scan.array.astype(float) - without.scan.array
-        stated = with_it.lesions["excess_hu_mm3"].item()
-        assert added.sum() * with_it.scan.voxel_volume_mm3 == pytest.approx(stated, rel=0.01)
+        visit = phantom.series("limb", lesions=[name], **BLURRED)[1]
+        added = visit.scan.array.astype(float) - bare.scan.array
+        stated = visit.lesions["excess_hu_mm3"].item()
+        assert added.sum() * visit.scan.voxel_volume_mm3 == pytest.approx(stated, rel=0.01)
 
     def test_excess_in_closed_form(self) -> None:
         """A nodule within muscle, off its fat planes, adds its volume times its contrast."""

@@ -38,7 +38,7 @@ TRUTH_COLUMNS = (
 _SAMPLES = 1_500_000
 """Upper limit of samples for one lesion: 0.1 s."""
 
-_SAMPLES_ACROSS = 9.0
+_SAMPLES_ACROSS = 11.0
 """Samples over the smallest thickness of a lesion, or over a voxel if that is finer."""
 
 Knots = tuple[tuple[float, float], ...]
@@ -142,7 +142,7 @@ def draw(
     """Put lesions into the image of a visit before blur and noise.
 
     Each voxel takes the share that a lesion fills of it; shares are scaled so that their sum is the volume of the
-    shape, which corrects the sampling by less than 1 %.
+    shape, which corrects the sampling by less than 0.5 %.
     """
     hu = tissue_hu.copy()
     labels, most = np.zeros(hu.shape, np.uint16), np.full(hu.shape, 0.5, np.float32)

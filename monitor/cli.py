@@ -1,0 +1,213 @@
+"""The command ``calcitrack``: arguments, progress and exit codes; no science."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from monitor import phantom, pipeline, points, stats, store
+from monitor.types import StudyError, Trend
+
+MEASURED, REFUSED, USAGE, FAULT = 0, 1, 2, 3
+"""Exit status: all measured; something was refused; wrong usage or unreadable study; a fault of ours."""
+
+app = typer.Typer(
+    help="Follow calcifications over serial CT. Research use only, not for diagnosis.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+console = Console(stderr=True)
+
+MODELS = {"patient-trend": stats.patient_trend, "treatment-slope": stats.treatment_slope}
+"""What ``calcitrack stats --model`` knows."""
+
+Workers = Annotated[int, typer.Option(min=1, help="Processes side by side; results do not depend on it.")]
+
+
+def main() -> None:
+    """Run the command; a fault of ours ends with status 3."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(message)s")
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # its warnings print values of headers
+    try:
+        app()
+    except (StudyError, store.StoreError) as error:
+        console.print(f"[bold red]error[/]: {error}", highlight=False, soft_wrap=True)
+        sys.exit(USAGE)
+    except Exception:
+        console.print(traceback.format_exc(), markup=False, highlight=False)
+        console.print("[bold red]fault[/]: this is a defect of calcitrack; nothing was published")
+        sys.exit(FAULT)
+
+
+@app.command()
+def run(
+    study: Annotated[Path, typer.Argument(help="Study folder with visits.csv.")],
+    results: Annotated[Path, typer.Argument(help="Where the results are published.")],
+    patient: Annotated[str | None, typer.Option(help="Measure this patient alone.")] = None,
+    workers: Workers = min(2, os.cpu_count() or 1),
+) -> None:
+    """Measure a study: the main job. What is finished and unchanged is not measured again."""
+    with _progress() as tell:
+        found = pipeline.follow(study, results, workers=workers, patient=patient, progress=tell)
+    _summary(found)
+    raise typer.Exit(REFUSED if len(found.tables["refused"]) else MEASURED)
+
+
+@app.command("map-points")
+def map_points(
+    results: Path,
+    patient: str,
+    visit: str,
+    points_csv: Annotated[Path, typer.Argument(metavar="POINTS.csv", help="x_mm,y_mm,z_mm, LPS.")],
+    inverse: Annotated[bool, typer.Option("--inverse", help="From the baseline to the visit.")] = False,
+) -> None:
+    """Carry points of a visit to the baseline; standard output is a CSV, row for row."""
+    try:
+        given = pd.read_csv(points_csv)
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{points_csv.name} must be a readable CSV: {type(error).__name__}") from None
+    columns = ["x_mm", "y_mm", "z_mm"]
+    if not set(columns) <= set(given.columns):
+        raise StudyError(f"{points_csv.name} must have the columns {', '.join(columns)}; got {', '.join(given.columns)}")
+    mapped = points.carry(results, patient, visit, given[columns].to_numpy(float), inverse=inverse)
+    pd.DataFrame(mapped, columns=columns).to_csv(sys.stdout, index=False)
+
+
+@app.command("stats")
+def stats_command(
+    table: Annotated[Path, typer.Argument(metavar="TABLE.csv", help="patient_id, years, value [, se, ...].")],
+    model: Annotated[str, typer.Option(help=f"One of {', '.join(MODELS)}.")],
+    arm: Annotated[str | None, typer.Option(help="treatment-slope: column of the arm.")] = None,
+    treated_from: Annotated[str | None, typer.Option(help="treatment-slope: column of each patient's start.")] = None,
+    scale: Annotated[str, typer.Option(help="absolute, log, sqrt or cbrt.")] = "absolute",
+) -> None:
+    """Fit a model to a table; standard output is a CSV of one row an estimate."""
+    if model not in MODELS:
+        raise StudyError(f"--model must be one of {', '.join(MODELS)}; got {model!r}")
+    try:
+        data = pd.read_csv(table, dtype={"patient_id": str})
+        rows = _fitted(data, model, arm, treated_from, scale)
+    except (OSError, ValueError) as error:
+        raise StudyError(str(error)) from None
+    rows.to_csv(sys.stdout, index=False)
+
+
+@app.command()
+def dashboard(
+    results: Path,
+    host: Annotated[str, typer.Option(help="A loopback address.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8050,
+) -> None:
+    """Show results in a browser, on this machine only."""
+    store.read_results(results)
+    # The analysis knows nothing of the web: the page is a program of its own.
+    command = [sys.executable, "-m", "dashboard", str(results), "--host", host, "--port", str(port)]
+    raise typer.Exit(subprocess.run(command, check=False).returncode)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where study and results go.")] = Path("demo"),
+    serve: Annotated[bool, typer.Option("--serve/--no-serve", help="Show the page afterwards.")] = True,
+    workers: Workers = min(2, os.cpu_count() or 1),
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8050,
+) -> None:
+    """Make a serial study of three children on the spot and run it through all that exists."""
+    study, results = folder / "study", folder / "results"
+    if not (study / "visits.csv").exists():
+        with console.status("making three children with 11 scans"):
+            phantom.write_study(study)
+    with _progress() as tell:
+        found = pipeline.follow(study, results, workers=workers, progress=tell)
+    _summary(found)
+    if serve:
+        dashboard(results, port=port)
+
+
+def _fitted(data: pd.DataFrame, model: str, arm: str | None, treated_from: str | None, scale: str) -> pd.DataFrame:
+    if model == "treatment-slope":
+        trend = stats.treatment_slope(data, arm=arm, treated_from=treated_from, scale=scale)
+        return pd.DataFrame([_row(trend)])
+    if "patient_id" not in data:
+        return pd.DataFrame([_row(stats.patient_trend(data, scale=scale))])
+    parts = data.groupby("patient_id", sort=True)
+    return pd.DataFrame([{"patient_id": key, **_row(stats.patient_trend(own, scale=scale))} for key, own in parts])
+
+
+def _row(trend: Trend) -> dict[str, object]:
+    return {name: getattr(trend, name) for name in Trend.__dataclass_fields__}
+
+
+@contextmanager
+def _progress() -> Iterator[pipeline.Progress]:
+    columns = (TextColumn("{task.description:<32}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("reading the study", total=None)
+
+        def tell(done: int, total: int, word: str) -> None:
+            bar.update(task, completed=done, total=total, description=word)
+
+        yield tell
+
+
+def _summary(found: store.Results) -> None:
+    """Show the burden of every visit, what was refused, and where the results lie."""
+    out = Console()
+    table = Table(title="Burden of mineral (95 % limits)", title_justify="left")
+    for name, justify in (("patient", "left"), ("visit", "left"), ("date", "left"), ("years", "right")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for name in ("lesions", "volume mm³", "limits mm³", "excess HU mm³", "against baseline"):
+        table.add_column(name, justify="right")
+    for row in _burden_lines(found):
+        table.add_row(*row)
+    out.print(table)
+    for row in found.tables["refused"].itertuples():
+        who = " ".join(str(part) for part in (row.patient_id, row.visit_id) if pd.notna(part))
+        console.print(f"[yellow]refused[/] {who} {row.code}: {row.message}", highlight=False, soft_wrap=True)
+    out.print(f"results: {found.folder}", soft_wrap=True, highlight=False)
+    out.print("Research use only, not for diagnosis.")
+
+
+def _burden_lines(found: store.Results) -> list[tuple[str, ...]]:
+    total = found.tables["burden"].query("compartment == 'total'")
+    wide = total.pivot_table(index=["patient_id", "visit_id"], columns="quantity", values="value", dropna=False)
+    verdicts = found.tables["changes"].query(
+        "compartment == 'total' and comparison == 'baseline' and quantity == 'volume_mm3'"
+    )
+    words = verdicts.set_index(["patient_id", "to_visit"])["verdict"].to_dict()
+    lines = []
+    for row in total[total["quantity"] == "volume_mm3"].itertuples():
+        own = wide.loc[(row.patient_id, row.visit_id)]
+        lines.append(
+            (
+                str(row.patient_id),
+                str(row.visit_id),
+                f"{row.date:%Y-%m-%d}",
+                f"{row.years:.2f}",
+                _number(own.get("n_lesions", np.nan)),
+                _number(row.value),
+                f"{_number(row.lo)} to {_number(row.hi)}",
+                _number(own.get("excess_hu_mm3", np.nan)),
+                str(words.get((row.patient_id, row.visit_id), "")).replace("_", " "),
+            )
+        )
+    return lines
+
+
+def _number(value: float) -> str:
+    return "not evaluable" if np.isnan(value) else f"{value:,.0f}"

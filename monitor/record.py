@@ -1,0 +1,446 @@
+"""One patient's record: pieces and identities of all visits as rows of the result tables."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import date
+from math import nan
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import SimpleITK as sitk
+
+from monitor import burden, change, grid, store, tables, tracking
+from monitor.study import Visit
+from monitor.types import Registration
+
+YEAR_DAYS = 365.25
+"""Days of a year (Julian), as the contract counts them."""
+
+BODY_POINTS = 4000
+"""Points of the baseline's body that are looked for in each field: the fraction's error is below 1 %."""
+
+COMPARED = ("volume_mm3", "excess_hu_mm3", "mass_mg")
+"""Quantities with an error of their own, so that a change can be judged."""
+
+_ERRORS = {"volume_mm3": "volume_sd_mm3", "excess_hu_mm3": "excess_sd_hu_mm3", "mass_mg": "mass_sd_mg"}
+
+_AMOUNTS = ("volume_mm3", "envelope_mm3", "threshold_volume_mm3", "excess_hu_mm3", "mass_mg", "agatston")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A visit with what was finished for it; ``placed`` is None for the reference and where it was refused."""
+
+    visit: Visit
+    looked: Path
+    measured: Path
+    placed: Path | None
+    is_reference: bool
+    refused: str = ""
+
+
+@dataclass(frozen=True)
+class Record:
+    """Rows of one patient by table, and for each visit the lesions to draw: lesion_id, label, x_mm, y_mm, z_mm."""
+
+    tables: dict[str, pd.DataFrame]
+    wanted: dict[tuple[str, str], pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a visit's points lie in the baseline: through the reference, both ways."""
+
+    own: Registration
+    baseline: Registration
+
+    def to_baseline(self, points_mm: np.ndarray) -> np.ndarray:
+        return self.baseline.from_baseline(self.own.to_baseline(points_mm))
+
+    def from_baseline(self, points_mm: np.ndarray) -> np.ndarray:
+        return self.own.from_baseline(self.baseline.to_baseline(points_mm))
+
+
+def of_patient(visits: list[Measured], baseline: Visit) -> Record:
+    """Make the record of a patient's scans of one region.
+
+    Parameters
+    ----------
+    visits : list of Measured
+        In order of date, of one modality and region; one of them is the reference.
+    baseline : Visit
+        The analysis baseline; years count from it.
+    """
+    known = [_Known(one, baseline) for one in visits]
+    place = _places(known)
+    track = tracking.follow([_occasion(one, place[one.key]) for one in known if one.key in place])
+    rows = _lesion_rows(known, place, track)
+    visit_rows = _visit_rows(known, place, rows)
+    amounts = _burden_rows(known, rows)
+    changes = _change_rows(known, visit_rows, rows)
+    rows["status"] = _statuses(rows, changes)
+    wanted = {one.key: _wanted(rows, one.key) for one in known}
+    kept = {
+        "visits": visit_rows,
+        "lesions": _only(rows[rows["lesion_id"].notna()], "lesions"),
+        "lineage": _lineage(rows),
+        "burden": _only(amounts, "burden"),
+        "changes": _only(changes, "changes"),
+    }
+    return Record(tables={name: tables.check(table, name) for name, table in kept.items()}, wanted=wanted)
+
+
+def renumbered(one: Record, shift: int) -> Record:
+    """Return the record with ``shift`` added to all identities: they are unique per patient over all regions."""
+    if shift == 0:
+        return one
+    moved = {}
+    for name, table in one.tables.items():
+        columns = [c for c in ("lesion_id", "from_lesion_id", "into_lesion_id") if c in table]
+        moved[name] = table.assign(**{column: table[column] + shift for column in columns})
+    wanted = {key: part.assign(lesion_id=part["lesion_id"] + shift) for key, part in one.wanted.items()}
+    return Record(tables=moved, wanted=wanted)
+
+
+def last_lesion(one: Record) -> int:
+    """Return the highest identity of a record, 0 where there is none."""
+    ids = one.tables["lesions"]["lesion_id"].dropna()
+    return int(ids.max()) if len(ids) else 0
+
+
+def over_regions(amounts: pd.DataFrame) -> pd.DataFrame:
+    """Sum table ``burden`` over a visit's regions; a visit without a scan of one of them is not evaluable."""
+    keys = ["patient_id", "visit_id", "compartment", "quantity"]
+    if not amounts.duplicated(keys).any():
+        return amounts
+    rows = []
+    for _, part in amounts.groupby(keys, sort=False):
+        first = part.iloc[0].to_dict()
+        regions = amounts[
+            (amounts["patient_id"] == first["patient_id"])
+            & (amounts["compartment"] == first["compartment"])
+            & (amounts["quantity"] == first["quantity"])
+        ]
+        expected = regions.groupby("visit_id").size().max()
+        value = part["value"].sum(skipna=False) if len(part) == expected else nan
+        rows.append(
+            {
+                **first,
+                "value": value,
+                "lo": value - np.sqrt(np.square(part["value"] - part["lo"]).sum(skipna=False)),
+                "hi": value + np.sqrt(np.square(part["hi"] - part["value"]).sum(skipna=False)),
+                "evaluable": part["evaluable"].mean() * len(part) / expected,
+                "value_observed": part["value_observed"].sum(skipna=False),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+class _Known:
+    """A measured visit with its small files read."""
+
+    def __init__(self, one: Measured, baseline: Visit) -> None:
+        self.one = one
+        self.visit = one.visit
+        self.key = (one.visit.visit_id, one.visit.scan_id)
+        self.is_baseline = self.key == (baseline.visit_id, baseline.scan_id)
+        self.years = years_between(baseline.date, one.visit.date)
+        self.look = json.loads((one.looked / "look.json").read_text())
+        self.pieces = pd.read_parquet(one.measured / "pieces.parquet")
+        self.labels = sitk.ReadImage(str(one.measured / "pieces.nii.gz"))
+        self.registration = _registration(one)
+
+    def common(self) -> dict[str, object]:
+        """Return the columns that every row of this visit begins with."""
+        when = pd.Timestamp(self.visit.date)
+        return {
+            "patient_id": self.visit.patient_id,
+            "visit_id": self.visit.visit_id,
+            "date": when,
+            "years": self.years,
+        }
+
+
+def years_between(start: date, end: date) -> float:
+    """Return years of 365.25 days.
+
+    >>> years_between(date(2020, 1, 1), date(2021, 1, 1)) > 1
+    True
+    """
+    return (end - start).days / YEAR_DAYS
+
+
+def _registration(one: Measured) -> Registration | None:
+    if one.is_reference:
+        return Registration.identity()
+    return None if one.placed is None else store.read_transform(one.placed)
+
+
+def _places(known: list[_Known]) -> dict[tuple[str, str], _Place]:
+    """Return the map of each visit that has one; the baseline's own leads from the reference to the baseline."""
+    baseline = next((one.registration for one in known if one.is_baseline), None)
+    if baseline is None:
+        # No baseline in this region, or it could not be placed: the reference stands for it.
+        baseline = Registration.identity()
+    return {one.key: _Place(one.registration, baseline) for one in known if one.registration is not None}
+
+
+def _occasion(one: _Known, place: _Place) -> tracking.Occasion:
+    labels = grid.array(one.labels)
+    index = np.argwhere(labels > 0)
+    there = place.to_baseline(grid.to_mm(one.labels, index))
+    owner = labels[tuple(index.T)]
+    return tracking.Occasion(
+        visit_id="\t".join(one.key),
+        is_baseline=one.is_baseline,
+        points_mm={int(label): there[owner == label] for label in one.pieces["label"]},
+        volume_mm3=dict(zip(one.pieces["label"].astype(int), one.pieces["volume_mm3"], strict=True)),
+        sees=lambda points: grid.inside(one.labels, place.from_baseline(points)),
+        lod_mm3=one.look["lod_mm3"],
+        residual_mm=one.registration.residual_mm if one.registration else nan,
+    )
+
+
+def _lesion_rows(known: list[_Known], place: dict[tuple[str, str], _Place], track: pd.DataFrame) -> pd.DataFrame:
+    """Return a row a lesion and visit with all amounts; untracked pieces of an unplaced visit have no lesion_id."""
+    rows: list[dict[str, object]] = []
+    last: dict[int, np.ndarray] = {}
+    for one in known:
+        pieces = one.pieces.set_index("label")
+        tracked = track[track["visit_id"] == "\t".join(one.key)]
+        if one.key not in place:
+            tracked = pd.DataFrame({"label": pieces.index, "status": "first_seen"}).reindex(columns=tracking.COLUMNS)
+        for link in tracked.sort_values("lesion_id").to_dict("records"):
+            row = {**one.common(), "scan_id": one.visit.scan_id, **link, "visit_id": one.visit.visit_id}
+            if pd.notna(link["label"]):
+                row |= pieces.loc[int(link["label"])].to_dict()
+                if one.key in place:
+                    last[int(link["lesion_id"])] = place[one.key].to_baseline(_point(row))
+            else:
+                where = place[one.key].from_baseline(last[int(link["lesion_id"])])[0]
+                row |= _absent(str(link["status"]), where, one.look["lod_mm3"])
+            rows.append(row)
+    empty = ["patient_id", "visit_id", "scan_id", "date", "years", *tracking.COLUMNS[1:], *burden.COLUMNS, "compartment"]
+    table = pd.DataFrame(rows, columns=None if rows else list(dict.fromkeys(empty)))
+    table["lesion_id"] = table["lesion_id"].astype("Int64")
+    table["compartment"] = _carried(table)
+    table["mass_sd_mg"] = table["excess_sd_hu_mm3"] * (table["mass_mg"] / table["excess_hu_mm3"])
+    table.loc[table["mass_mg"] == 0, "mass_sd_mg"] = 0.0
+    for low, high, value, sd in (
+        ("excess_lo_hu_mm3", "excess_hi_hu_mm3", "excess_hu_mm3", "excess_sd_hu_mm3"),
+    ):
+        table[low] = table[value] - burden.Z95 * table[sd]
+        table[high] = table[value] + burden.Z95 * table[sd]
+    table["mineral_fraction"] = (table["volume_mm3"] / table["envelope_mm3"]).where(table["envelope_mm3"] > 0)
+    return table
+
+
+def _carried(table: pd.DataFrame) -> pd.Series:
+    """A lesion that is gone keeps the compartment in which it was last seen."""
+    named = table["compartment"].where(table["compartment"].notna() & (table["compartment"] != ""))
+    return named.groupby(table["lesion_id"], dropna=False).ffill().fillna("")
+
+
+def _absent(status: str, where_mm: np.ndarray, lod_mm3: float) -> dict[str, object]:
+    """Return the amounts of a lesion without a piece: 0 where it is resolved, missing otherwise."""
+    x, y, z = (float(v) for v in where_mm)
+    if status != "resolved":
+        return {"x_mm": x if status == "not_in_field" else nan, "y_mm": y, "z_mm": z} if status == "not_in_field" else {}
+    amounts: dict[str, object] = dict.fromkeys(_AMOUNTS, 0.0)
+    return {
+        **amounts,
+        "volume_lo_mm3": 0.0,
+        "volume_hi_mm3": lod_mm3,
+        "volume_sd_mm3": lod_mm3 / burden.Z95,
+        "excess_sd_hu_mm3": 0.0,
+        "x_mm": x,
+        "y_mm": y,
+        "z_mm": z,
+    }
+
+
+def _point(row: dict[str, object]) -> np.ndarray:
+    return np.array([[row["x_mm"], row["y_mm"], row["z_mm"]]], float)
+
+
+def _visit_rows(known: list[_Known], place: dict[tuple[str, str], _Place], rows: pd.DataFrame) -> pd.DataFrame:
+    body = _baseline_body(known)
+    reference = next(one for one in known if one.one.is_reference)
+    baseline = next((one for one in known if one.is_baseline), reference)
+    table = []
+    for one in known:
+        may, why = change.comparable(_acquired(baseline), _acquired(one))
+        mine = rows[(rows["visit_id"] == one.key[0]) & (rows["scan_id"] == one.key[1])]
+        method = one.registration.method if one.registration else f"refused: {one.one.refused}"
+        sees = np.mean(grid.inside(one.labels, place[one.key].from_baseline(body))) if one.key in place else nan
+        table.append(
+            {
+                **one.common(),
+                **{name: one.look[name] for name in _LOOKED},
+                "scan_id": one.visit.scan_id,
+                "region": one.visit.region,
+                "residual_mm": one.registration.residual_mm if one.registration else nan,
+                "in_field": float(sees),
+                "comparable": may,
+                "comparable_why": why,
+                "n_lesions": int((mine["volume_mm3"] > 0).sum()),
+                "reference_visit_id": reference.visit.visit_id,
+                "registration": method,
+            }
+        )
+    return tables.check(pd.DataFrame(table), "visits")
+
+
+_LOOKED = (
+    "modality",
+    "kvp",
+    "kernel",
+    "slice_thickness_mm",
+    "slice_increment_mm",
+    "contrast",
+    "noise_hu",
+    "threshold_hu",
+    "lod_mm3",
+)
+
+
+def _acquired(one: _Known) -> dict[str, object]:
+    return {name: one.look[name] for name in _LOOKED}
+
+
+def _baseline_body(known: list[_Known]) -> np.ndarray:
+    """Return points spread over the baseline's body, LPS mm."""
+    reference = next(one for one in known if one.one.is_reference)
+    one = next((one for one in known if one.is_baseline), reference)
+    shape = grid.array(one.labels).shape
+    with np.load(one.one.looked / "masks.npz") as kept:
+        body = np.unpackbits(kept["body"], count=int(np.prod(shape))).reshape(shape)
+    index = np.argwhere(body)
+    step = max(1, len(index) // BODY_POINTS)
+    return grid.to_mm(one.labels, index[::step])
+
+
+def _burden_rows(known: list[_Known], rows: pd.DataFrame) -> pd.DataFrame:
+    parts = []
+    for visit_id in dict.fromkeys(one.visit.visit_id for one in known):
+        one = next(one for one in known if one.visit.visit_id == visit_id)
+        sums = burden.totals(rows[rows["visit_id"] == visit_id])
+        parts.append(sums.assign(**one.common()))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _change_rows(known: list[_Known], visits: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Compare lesions, compartments and the total at each visit with baseline, previous and nadir."""
+    acquired = {one.visit.visit_id: _acquired(one) for one in known}
+    years = {one.visit.visit_id: one.years for one in known}
+    at = {visit: rows[rows["visit_id"] == visit] for visit in acquired}
+    sums = {v: part.loc[part["status"] != "merged", "volume_mm3"].sum(skipna=False) for v, part in at.items()}
+    found = []
+    for start, end, comparison in change.pairs(visits.drop_duplicates("visit_id"), sums):
+        may = change.comparable(acquired[start], acquired[end])
+        for subject, before, after in _subjects(at[start], at[end]):
+            for quantity in COMPARED:
+                verdict = change.compare(
+                    before[quantity], after[quantity], years=years[end] - years[start], may=may
+                )
+                found.append(
+                    {
+                        "patient_id": known[0].visit.patient_id,
+                        "from_visit": start,
+                        "to_visit": end,
+                        "comparison": comparison,
+                        **subject,
+                        "quantity": quantity,
+                        "rule_id": burden.RULES[quantity],
+                        "unit": burden.UNITS[quantity],
+                        **verdict,
+                    }
+                )
+    return pd.DataFrame(found) if found else tables.empty("changes")
+
+
+_Amount = dict[str, dict[str, float]]
+
+
+def _subjects(start: pd.DataFrame, end: pd.DataFrame) -> list[tuple[dict[str, object], _Amount, _Amount]]:
+    """Return what can be compared: each lesion seen at both, and the sums over the field common to both."""
+    one, two = (part[part["lesion_id"].notna()].set_index("lesion_id") for part in (start, end))
+    seen_one, seen_two = (part[part["volume_mm3"].notna()] for part in (one, two))
+    unseen = set(one.index[one["status"] == "not_in_field"]) | set(two.index[two["status"] == "not_in_field"])
+    subjects: list[tuple[dict[str, object], _Amount, _Amount]] = []
+    for lesion in sorted(set(seen_one.index) & set(seen_two.index)):
+        subjects.append(({"lesion_id": lesion}, _amount(seen_one.loc[[lesion]]), _amount(seen_two.loc[[lesion]])))
+    if len(one) < len(start) or len(two) < len(end):
+        # A visit without identities: all that was found there stands for the total.
+        common = [(start, end)]
+    else:
+        common = [(seen_one.drop(unseen, errors="ignore"), seen_two.drop(unseen, errors="ignore"))]
+    before, after = common[0]
+    subjects.append(({"compartment": "total"}, _amount(before), _amount(after)))
+    for name in sorted({*before["compartment"], *after["compartment"]} - {""}):
+        parts = (part[part["compartment"] == name] for part in (before, after))
+        subjects.append(({"compartment": name}, *map(_amount, parts)))  # type: ignore[arg-type]
+    return subjects
+
+
+def _amount(rows: pd.DataFrame) -> _Amount:
+    """Return value and SD of each quantity, summed over lesions with independent errors."""
+    return {
+        quantity: {
+            "value": float(rows[quantity].sum(skipna=False)) if len(rows) else 0.0,
+            "sd": float(np.sqrt(np.square(rows[_ERRORS[quantity]]).sum(skipna=False))) if len(rows) else 0.0,
+        }
+        for quantity in COMPARED
+    }
+
+
+def _statuses(rows: pd.DataFrame, changes: pd.DataFrame) -> pd.Series:
+    """Turn ``present`` into grown, stable or shrunk: the verdict on volume against the previous evaluable visit."""
+    word = {"increased": "grown", "decreased": "shrunk"}
+    status = rows["status"].copy()
+    for lesion, own in rows[rows["lesion_id"].notna()].groupby("lesion_id"):
+        evaluable = own[own["volume_mm3"].notna()]
+        for earlier, later in zip(evaluable.index[:-1], evaluable.index[1:], strict=True):
+            if status[later] == "present":
+                verdict = _verdict(own.loc[earlier], own.loc[later], int(lesion), changes)
+                status[later] = word.get(verdict, "stable")
+    return status.replace("present", "stable")
+
+
+def _verdict(before: pd.Series, after: pd.Series, lesion: int, changes: pd.DataFrame) -> str:
+    """Return the verdict that table ``changes`` holds, or, over a gap in the field, the same comparison made here."""
+    held = changes[
+        (changes["lesion_id"] == lesion)
+        & (changes["quantity"] == "volume_mm3")
+        & (changes["from_visit"] == before["visit_id"])
+        & (changes["to_visit"] == after["visit_id"])
+    ]
+    if len(held):
+        return str(held["verdict"].iloc[0])
+    amounts = [{"value": float(row["volume_mm3"]), "sd": float(row["volume_sd_mm3"])} for row in (before, after)]
+    return str(change.compare(amounts[0], amounts[1], years=after["years"] - before["years"])["verdict"])
+
+
+def _lineage(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the events: what began, merged or split, and each time a lesion resolved or left the field."""
+    events = rows[rows["lesion_id"].notna()].copy()
+    before = events.groupby("lesion_id")["status"].shift()
+    lasting = events["status"].isin(["resolved", "not_in_field"])
+    once = events["status"].isin(["new", "first_seen", "merged", "split"])
+    kept = events[once | (lasting & (events["status"] != before))]
+    return _only(kept.rename(columns={"status": "kind"}), "lineage")
+
+
+def _wanted(rows: pd.DataFrame, key: tuple[str, str]) -> pd.DataFrame:
+    """Return the lesions to draw at a visit: those there, and those resolved."""
+    mine = rows[(rows["visit_id"] == key[0]) & (rows["scan_id"] == key[1]) & rows["lesion_id"].notna()]
+    mine = mine[mine["volume_mm3"].notna()]
+    return mine[["lesion_id", "label", "x_mm", "y_mm", "z_mm"]].reset_index(drop=True)
+
+
+def _only(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Keep the columns of a schema; the others served the sums."""
+    return table[[column.name for column in tables.SCHEMAS[name] if column.name in table]]
