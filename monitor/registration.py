@@ -137,29 +137,24 @@ def register(
     )
 
 
-def for_looking(fixed: Scan, moving: Scan, found: Registration) -> dict[str, object]:
-    """Return baseline and follow-up on one coarse lattice, before and after, to be looked at and never measured.
+def for_looking(
+    fixed: Scan, moving: Scan, found: Registration
+) -> tuple[sitk.Image, np.ndarray, np.ndarray]:
+    """Return the baseline and the follow-up before and after on one coarse lattice, to be looked at and never measured.
 
     Returns
     -------
-    dict
-        ``fixed``, ``moved_before``, ``moved_after``: (z, y, x) float32 HU; ``spacing_mm``: float.
+    (image, array, array)
+        The baseline in HU, and the follow-up's HU, (z, y, x), NaN where it saw nothing.
     """
     lattice = _lattice(fixed.image, LOOKING_MM)
-    air = -1000.0
-    index = np.stack(np.meshgrid(*[np.arange(n) for n in lattice.GetSize()[::-1]], indexing="ij"), -1)
-    points = grid.to_mm(lattice, index.reshape(-1, 3))
-    there = found.from_baseline(points)
     shape = lattice.GetSize()[::-1]
-    moved = grid.sample(moving.image, moving.array, there, outside=air).reshape(shape)
-    before = grid.sample(moving.image, moving.array, points, outside=air).reshape(shape)
-    still = grid.sample(fixed.image, fixed.array, points, outside=air).reshape(shape)
-    return {
-        "fixed": still.astype(np.float32),
-        "moved_before": before.astype(np.float32),
-        "moved_after": moved.astype(np.float32),
-        "spacing_mm": LOOKING_MM,
-    }
+    points = grid.to_mm(lattice, np.indices(shape).reshape(3, -1).T)
+    still = grid.sample(fixed.image, fixed.array, points, outside=-1000.0)
+    before = grid.sample(moving.image, moving.array, points)
+    after = grid.sample(moving.image, moving.array, found.from_baseline(points))
+    image = grid.image_like(still.reshape(shape).astype(np.float32), lattice)
+    return image, before.reshape(shape), after.reshape(shape)
 
 
 def _prepare(scan: Scan, anatomy: Anatomy, mineral: np.ndarray) -> _Prepared:

@@ -174,7 +174,8 @@ def picture(unit: Unit, reference: Unit, done: Measured, wanted: pd.DataFrame) -
     title = f"{unit.visit.patient_id}  {unit.visit.visit_id}  {unit.visit.date.isoformat()}"
     looking = None
     if done.placed is not None:
-        looking = registration.for_looking(load(reference.visit), image, store.read_transform(done.placed))
+        transform = store.read_transform(done.placed)
+        looking = figures.Overlay(*registration.for_looking(load(reference.visit), image, transform))
 
     def write(folder: Path) -> None:
         store.write_labels(folder / "lesions.nii.gz", labels, image.image)
@@ -188,7 +189,7 @@ def picture(unit: Unit, reference: Unit, done: Measured, wanted: pd.DataFrame) -
             drawn = figures.lesion_picture(
                 image.image,
                 own if own.any() else None,
-                centre_mm=(x, y, z),
+                centre_mm=np.array([x, y, z]),
                 others=(labels > 0) & ~own,
                 title=f"{title}  lesion {lesion_id}",
             )

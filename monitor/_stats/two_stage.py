@@ -182,8 +182,10 @@ def _excess_variance(pads: _Padded) -> tuple[float, float]:
         return max(pads.residual(1.0) / df, smallest), df
     if pads.residual(0.0) <= df:
         return 0.0, df
-    # A variance of the plain sum of squares over df meets the equation from below.
-    high = pads.residual(1.0) / df + float(pads.variance[np.isfinite(pads.variance)].max())
+    # The residual falls towards 0 as the variance grows: double it until the root is bracketed.
+    high = float(pads.variance[np.isfinite(pads.variance)].max())
+    while pads.residual(high) > df:
+        high *= 2
     return float(optimize.brentq(lambda excess2: pads.residual(excess2) - df, 0.0, high, rtol=1e-10)), df
 
 

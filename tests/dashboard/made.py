@@ -124,7 +124,7 @@ def _change(patient: str, pair: tuple[dict, dict, str], amounts: tuple[float, fl
     elif abs(change) <= least:
         verdict, why = "no_detectable_change", "within the smallest detectable change"
     else:
-        verdict, why = ("increased", "decreased")[change < 0], "beyond the smallest detectable change"
+        verdict, why = "increased" if change > 0 else "decreased", "beyond the smallest detectable change"
     years = two["years"] - one["years"]
     return {
         "patient_id": patient, "from_visit": one["visit_id"], "to_visit": two["visit_id"], "comparison": comparison,

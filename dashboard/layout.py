@@ -1,0 +1,303 @@
+"""What the page is made of; filled by the callbacks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import dash_ag_grid as dag
+from dash import dcc, html
+
+from dashboard import slices, views, words
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from dash.development.base_component import Component
+
+    from monitor.store import Results
+
+TONES = ("more", "less", "same", "unknown")
+"""Colours of statuses and verdicts, by name; the style sheet has them for the light and the dark page."""
+
+GRAPH = {"displaylogo": False, "displayModeBar": False, "responsive": True}
+"""No tool bar: nothing of a figure leaves the page."""
+
+CSV_SAFE = {"suppressCsvExport": True, "suppressExcelExport": True}
+"""The grid offers no export: files come from ``calcitrack export``."""
+
+
+def page(results: Results) -> Component:
+    """Return the whole page, with the choices that these results offer."""
+    return html.Div(
+        [
+            dcc.Location(id="place", refresh=False),
+            _top(results),
+            html.Main([_cohort(results), _patient(), _refused(results)]),
+            html.Footer([words.RESEARCH_ONLY, " ", words.software(results.run)]),
+        ],
+        id="page",
+    )
+
+
+def _top(results: Results) -> Component:
+    return html.Header(
+        [
+            html.A("Skip to the patient", href="#patient", className="skip"),
+            html.H1(dcc.Link("calcitrack", href="/", title="All patients, none chosen")),
+            html.Span(words.software(results.run), className="software"),
+            html.Strong(words.RESEARCH_ONLY, className="research"),
+        ]
+    )
+
+
+def _cohort(results: Results) -> Component:
+    return html.Section(
+        [
+            html.Div([html.H2("Patients", id="cohort-title"), _choices(results)], className="bar"),
+            html.Div(
+                [
+                    _figure("cohort", "Trajectories of all patients. The table beside holds the same patients."),
+                    html.Div(_patients_grid(), className="panel"),
+                ],
+                className="two",
+            ),
+        ],
+        **{"aria-labelledby": "cohort-title"},
+    )
+
+
+def _choices(results: Results) -> Component:
+    quantities = [{"label": words.quantity_name(name), "value": name} for name in views.quantities(results)]
+    places = [{"label": words.compartment_name(name), "value": name} for name in views.compartments(results)]
+    conditions = [{"label": name, "value": name} for name in views.conditions(results)]
+    scales = [{"label": "linear", "value": "linear"}, {"label": "log", "value": "log"}]
+    return html.Div(
+        [
+            _choice("quantity", "Quantity", quantities),
+            _choice("compartment", "Compartment", places),
+            _choice("condition", "Condition", [{"label": "all conditions", "value": ""}, *conditions]),
+            html.Div(
+                [
+                    html.Span("Scale", id="scale-label", className="label"),
+                    dcc.RadioItems(id="scale", options=scales, value="linear", inline=True, className="radio"),
+                ],
+                className="choice",
+                role="group",
+                **{"aria-labelledby": "scale-label"},
+            ),
+        ],
+        className="choices",
+    )
+
+
+def _choice(name: str, label: str, options: Sequence[dict[str, str]]) -> Component:
+    first = options[0]["value"] if options else None
+    return html.Div(
+        [
+            html.Label(label, htmlFor=name, className="label"),
+            dcc.Dropdown(id=name, options=list(options), value=first, clearable=False, searchable=False),
+        ],
+        className="choice",
+    )
+
+
+def _figure(name: str, about: str) -> Component:
+    """Return a figure with its text alternative below, filled by a callback."""
+    return html.Figure(
+        [
+            html.Div(
+                dcc.Graph(id=f"{name}-figure", config=GRAPH),
+                role="img",
+                **{"aria-label": about, "aria-describedby": f"{name}-words"},
+            ),
+            html.Figcaption(id=f"{name}-words"),
+        ],
+        className="panel",
+    )
+
+
+def _patients_grid() -> Component:
+    columns = [
+        {"field": "patient_id", "headerName": "Patient", "width": 105, "pinned": "left"},
+        {"field": "condition", "headerName": "Condition", "width": 105},
+        {"field": "arm", "headerName": "Arm", "width": 75},
+        {"field": "visits", "headerName": "Visits", "width": 80, "type": "rightAligned"},
+        _shown("value", "Latest (95 % limits)", "shown", width=190, headerTooltip="the unit is that of the figure"),
+        {**_toned("verdict", "Since baseline"), "tooltipField": "why", "flex": 1, "minWidth": 165},
+    ]
+    return _grid("patients", columns, "patient_id", height=372)
+
+
+def _lesions_grid() -> Component:
+    columns = [
+        {"field": "lesion_id", "headerName": "Lesion", "width": 85, "type": "rightAligned", "pinned": "left"},
+        {**_toned("status", "Status"), "width": 150},
+        {"field": "where", "headerName": "Where", "width": 130},
+        _volume("baseline", "Baseline, mm³", width=125),
+        _volume("previous", "Previous, mm³", width=125),
+        _shown("current", "Current (95 % limits), mm³", "current_shown", width=205),
+        _change("since_previous", "Since previous, mm³", width=215),
+        _change("since_baseline", "Since baseline, mm³", width=215),
+        {"field": "since_baseline_why", "headerName": "Why", "flex": 1, "minWidth": 260,
+         "tooltipField": "since_baseline_why"},
+    ]  # fmt: skip
+    return _grid("lesions", columns, "lesion_id", height=330)
+
+
+def _grid(name: str, columns: list[dict], key: str, *, height: int) -> Component:
+    return dag.AgGrid(
+        id=name,
+        columnDefs=columns,
+        rowData=[],
+        getRowId=f"String(params.data.{key})",
+        defaultColDef={"sortable": True, "resizable": True, "suppressMovable": True},
+        dashGridOptions={
+            "rowSelection": {"mode": "singleRow", "checkboxes": False, "enableClickSelection": True},
+            "animateRows": False,
+            "rowHeight": 32,
+            "headerHeight": 36,
+            "tooltipShowDelay": 400,
+            "overlayNoRowsTemplate": "<span>none</span>",
+            **CSV_SAFE,
+        },
+        style={"height": height},
+        className="grid",
+    )
+
+
+def _shown(field: str, title: str, text: str, **more: object) -> dict:
+    """Return a column that sorts by a number and shows a text."""
+    formatter = {"function": f"params.data.{text}"}
+    return {"field": field, "headerName": title, "valueFormatter": formatter, "type": "rightAligned", **more}
+
+
+def _volume(field: str, title: str, *, width: int) -> dict:
+    formatter = {"function": "params.value == null ? '–' : d3.format(',.1f')(params.value)"}
+    return {"field": field, "headerName": title, "valueFormatter": formatter, "type": "rightAligned", "width": width}
+
+
+def _toned(field: str, title: str, tone: str = "tone") -> dict:
+    rules = {f"tone-{name}": f"params.data.{tone} == '{name}'" for name in TONES}
+    return {"field": field, "headerName": title, "cellClassRules": rules}
+
+
+def _change(field: str, title: str, *, width: int) -> dict:
+    shown = _shown(field, title, f"{field}_shown", width=width, tooltipField=f"{field}_why")
+    return {**shown, **_toned(field, title, f"{field}_tone"), "type": None}
+
+
+def _patient() -> Component:
+    return html.Section(
+        [
+            html.P("Pick a patient in the figure or in the table.", id="nobody", className="hint"),
+            html.Div(
+                [
+                    html.Div([html.H2(id="patient-title"), html.Span(id="patient-about")], className="bar"),
+                    html.P(id="verdict", className="verdict"),
+                    html.P(id="events", className="small"),
+                    html.Div([_figure("patient", "Trajectory of the chosen patient."), _pictures()], className="two"),
+                    html.H3("Lesions"),
+                    html.P(
+                        "Volume of mineral at the latest visit of each lesion. Pick a row to see its slices above.",
+                        className="small",
+                    ),
+                    _lesions_grid(),
+                    html.H3("Scans"),
+                    html.Div(id="scans", className="scroll"),
+                    html.Div(id="patient-refused"),
+                ],
+                id="somebody",
+                hidden=True,
+            ),
+        ],
+        id="patient",
+        **{"aria-label": "Patient"},
+    )
+
+
+def _pictures() -> Component:
+    return html.Div(
+        [
+            html.H3(id="pictures-title"),
+            html.Div([_slot("left", "First visit shown"), _slot("right", "Second visit shown")], className="slots"),
+            html.P(
+                [
+                    "Axial slice on the scan's own voxels; the patient's left is on the right. Solid outline: this lesion; "
+                    "dashed: others; dashed circle: where a resolved one would be."
+                ],
+                className="small",
+            ),
+        ],
+        className="panel pictures",
+    )
+
+
+def _slot(side: str, label: str) -> Component:
+    return html.Div(
+        [
+            dcc.Dropdown(id=f"{side}-visit", clearable=False, searchable=False, options=[], **{"labels": None}),
+            html.Div(id=f"{side}-picture", **{"aria-live": "polite", "aria-label": label}),
+        ],
+        className="slot",
+    )
+
+
+def picture(source: str | None, told: str, about: str) -> Component:
+    """Return a picture with its words, or the words alone where there is no picture."""
+    if source is None:
+        return html.Figure([html.Div("No picture", className="blank"), html.Figcaption(told)])
+    full = html.A(html.Img(src=source, alt=about), href=source, target="_blank", rel="noopener", title="Full size")
+    return html.Figure([full, html.Figcaption(told)])
+
+
+def scans_table(visits: pd.DataFrame, *, checked: Sequence[str]) -> Component:
+    """Return the scans of a patient: acquisition, quality, and whether they compare.
+
+    ``checked`` are the visits that have a picture of what was taken for what.
+    """
+    titles = (
+        "Visit", "Date", "Years", "Scan", "kV", "Kernel", "Slice / step, mm", "Contrast", "Noise, HU",
+        "Threshold, HU", "Detected from, mm³", "Registration residual, mm", "In the field", "Lesions",
+        "Comparable with baseline", "Picture",
+    )  # fmt: skip
+    rows = [_scan_cells(row, with_picture=row.visit_id in checked) for row in visits.itertuples()]
+    return table(titles, rows, caption="Scans, oldest first")
+
+
+def _scan_cells(row: tuple, *, with_picture: bool) -> list[object]:
+    compares = {True: "yes", False: "no"}.get(row.comparable, words.MISSING)  # type: ignore[attr-defined]
+    why = words.plain(row.comparable_why)  # type: ignore[attr-defined]
+    address = slices.url(row.patient_id, row.visit_id, "qc.png")  # type: ignore[attr-defined]
+    link = html.A("what was taken", href=address, target="_blank", rel="noopener") if with_picture else words.MISSING
+    return [
+        row.visit_id, words.day(row.date), words.years(row.years), words.plain(row.modality),
+        words.number(row.kvp), words.plain(row.kernel) or words.MISSING,
+        f"{words.number(row.slice_thickness_mm)} / {words.number(row.slice_increment_mm)}",
+        words.plain(row.contrast), words.number(row.noise_hu), words.number(row.threshold_hu),
+        words.number(row.lod_mm3), words.number(row.residual_mm), words.share(row.in_field),
+        words.plain(row.n_lesions), f"{compares}: {why}" if why else compares, link,
+    ]  # type: ignore[attr-defined]  # fmt: skip
+
+
+def refused_table(refused: pd.DataFrame) -> Component:
+    """Return what was not measured, and why."""
+    titles = ("Patient", "Visit", "Scan", "Path", "Code", "Why it was not measured")
+    fields = ["patient_id", "visit_id", "scan_id", "path", "code", "message"]
+    rows = [[words.plain(value) for value in row] for row in refused[fields].itertuples(index=False)]
+    return table(titles, rows, caption="Not measured")
+
+
+def table(titles: Sequence[str], rows: Sequence[Sequence[object]], *, caption: str) -> Component:
+    """Return a plain table."""
+    head = html.Thead(html.Tr([html.Th(title, scope="col") for title in titles]))
+    body = html.Tbody([html.Tr([html.Td(cell) for cell in row]) for row in rows])
+    return html.Table([html.Caption(caption), head, body])
+
+
+def _refused(results: Results) -> Component:
+    refused = views.refused_rows(results)
+    if refused.empty:
+        return html.P("Every scan of the study was measured.", className="small")
+    title = f"Not measured: {len(refused)} {'scan' if len(refused) == 1 else 'scans'}"
+    return html.Details([html.Summary(title), html.Div(refused_table(refused), className="scroll")])

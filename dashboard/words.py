@@ -1,0 +1,294 @@
+"""Numbers and verdicts in words: every text that stands beside a figure or in a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+RESEARCH_ONLY = "Research use only. Not for diagnosis."
+"""Stands wherever numbers are shown."""
+
+THIN = "\u202f"
+"""Narrow space that does not break: between groups of digits, and between a number and its unit."""
+
+MISSING = "–"
+"""A cell without a number."""
+
+UNITS = {"mm3": "mm³", "HU mm3": "HU·mm³", "mg": "mg", "1": "", "mm3/a": "mm³ per year", "mm2": "mm²"}
+"""How the units of the tables are printed."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A word with a symbol, so that colour is never all there is, and the name of its colour."""
+
+    symbol: str
+    word: str
+    tone: str
+
+
+QUANTITIES = {
+    "volume_mm3": "Volume of mineral",
+    "excess_hu_mm3": "Excess HU",
+    "mass_mg": "Mass",
+    "agatston": "Agatston score",
+    "n_lesions": "Lesions",
+    "threshold_volume_mm3": "Volume above the threshold",
+    "envelope_mm3": "Envelope volume",
+}
+"""Quantities by the names of the tables, in the order in which they are offered."""
+
+VERDICTS = {
+    "increased": Mark("▲", "increased", "more"),
+    "decreased": Mark("▼", "decreased", "less"),
+    "no_detectable_change": Mark("=", "no detectable change", "same"),
+    "not_comparable": Mark("×", "not comparable", "unknown"),
+}
+"""Verdicts of table ``changes``."""
+
+STATUSES = {
+    "baseline": Mark("●", "baseline", "same"),
+    "new": Mark("✚", "new", "more"),
+    "first_seen": Mark("◌", "first seen", "unknown"),
+    "grown": Mark("▲", "grown", "more"),
+    "stable": Mark("=", "stable", "same"),
+    "shrunk": Mark("▼", "shrunk", "less"),
+    "resolved": Mark("○", "resolved", "less"),
+    "merged": Mark("⤙", "merged", "unknown"),
+    "split": Mark("⤚", "split", "unknown"),
+    "not_in_field": Mark("∅", "not in the field", "unknown"),
+}
+"""Statuses of table ``lesions``."""
+
+
+def mark(marks: Mapping[str, Mark], name: object) -> Mark:
+    """Return the mark of a status or verdict; what is unknown is shown by its own name.
+
+    >>> mark(VERDICTS, "increased").symbol
+    '▲'
+    >>> mark(VERDICTS, pd.NA).word
+    '–'
+    """
+    if pd.isna(name):  # type: ignore[call-overload]
+        return Mark("", MISSING, "unknown")
+    return marks.get(str(name), Mark("", str(name).replace("_", " "), "unknown"))
+
+
+def marked(marks: Mapping[str, Mark], name: object) -> str:
+    """Return symbol and word of a status or verdict.
+
+    >>> marked(STATUSES, "not_in_field")
+    '∅ not in the field'
+    """
+    found = mark(marks, name)
+    return f"{found.symbol} {found.word}".strip()
+
+
+def quantity_name(quantity: str) -> str:
+    """Return the name of a quantity as it is printed.
+
+    >>> quantity_name("mass_mg"), quantity_name("volume_mm3_per_m2")
+    ('Mass', 'volume mm3 per m2')
+    """
+    return QUANTITIES.get(quantity, quantity.replace("_", " "))
+
+
+def unit_name(unit: object) -> str:
+    """Return a unit as it is printed; a missing one is empty."""
+    return "" if pd.isna(unit) else UNITS.get(str(unit), str(unit))  # type: ignore[call-overload]
+
+
+def axis_title(quantity: str, unit: object) -> str:
+    """Return quantity and unit.
+
+    >>> axis_title("volume_mm3", "mm3"), axis_title("agatston", "1")
+    ('Volume of mineral (mm³)', 'Agatston score')
+    """
+    printed = unit_name(unit)
+    return f"{quantity_name(quantity)} ({printed})" if printed else quantity_name(quantity)
+
+
+def number(value: object, *, sign: bool = False) -> str:
+    """Return a number with three digits or all before the point, thousands apart; missing is a dash.
+
+    >>> number(12345.6).replace(THIN, " "), number(0.1234), number(7.0), number(float("nan"))
+    ('12 346', '0.123', '7', '–')
+    >>> number(-12.34, sign=True), number(12.34, sign=True)
+    ('−12.3', '+12.3')
+    """
+    if pd.isna(value):  # type: ignore[call-overload]
+        return MISSING
+    size = abs(float(value))  # type: ignore[arg-type]
+    if np.isinf(size):
+        text = "∞"
+    else:
+        digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3
+        text = f"{size:,.{digits}f}".replace(",", THIN)
+        text = text.rstrip("0").rstrip(".") if "." in text else text
+    minus = float(value) < 0 and text != "0"  # type: ignore[arg-type]
+    return ("−" if minus else "+" if sign and text != "0" else "") + text
+
+
+def amount(value: object, unit: object, *, sign: bool = False) -> str:
+    """Return a number with its unit.
+
+    >>> amount(320.0, "mm3").replace(THIN, " ")
+    '320 mm³'
+    """
+    text, printed = number(value, sign=sign), unit_name(unit)
+    return f"{text}{THIN}{printed}" if printed and text != MISSING else text
+
+
+def limits(lo: object, hi: object) -> str:
+    """Return 95 % limits; without both, nothing.
+
+    >>> limits(290.0, 350.0)
+    '290 to 350'
+    """
+    return "" if pd.isna(lo) or pd.isna(hi) else f"{number(lo)} to {number(hi)}"  # type: ignore[call-overload]
+
+
+def with_limits(value: object, lo: object, hi: object) -> str:
+    """Return a number and its 95 % limits in brackets.
+
+    >>> with_limits(320.0, 290.0, 350.0), with_limits(320.0, None, None)
+    ('320 (290 to 350)', '320')
+    """
+    between = limits(lo, hi)
+    return f"{number(value)} ({between})" if between else number(value)
+
+
+def years(value: object) -> str:
+    """Return a time since the baseline.
+
+    >>> years(0.0), years(-0.42), years(1.36)
+    ('0.00', '−0.42', '1.36')
+    """
+    return MISSING if pd.isna(value) else f"{float(value):.2f}".replace("-", "−")  # type: ignore[arg-type, call-overload]
+
+
+def day(value: object) -> str:
+    """Return a date."""
+    return MISSING if pd.isna(value) else f"{pd.Timestamp(value):%Y-%m-%d}"  # type: ignore[arg-type, call-overload]
+
+
+def change_sentence(change: pd.Series | None, *, visits: int, where: str) -> str:
+    """Say what became of an amount since the baseline, with its limits and the smallest change that counts.
+
+    Parameters
+    ----------
+    change : Series or None
+        A row of table ``changes``; None where no visit follows the baseline.
+    visits : int
+        How many visits were measured.
+    where : str
+        The compartment.
+    """
+    if change is None:
+        if visits == 0:
+            return "No visit was measured."
+        return "One visit: there is nothing to compare yet." if visits == 1 else "No comparison with the baseline."
+    name = f"{quantity_name(change['quantity'])} ({compartment_name(where)})"
+    span = f"from {change['from_visit']} (baseline) to {change['to_visit']}"
+    verdict = change["verdict"]
+    if verdict == "not_comparable":
+        return f"{name}: {span} is not comparable: {change['why']}."
+    if verdict == "no_detectable_change":
+        told = f"{name}: no detectable change {span}: {amount(change['change'], change['unit'], sign=True)}"
+    else:
+        size = abs(change["change"])
+        told = f"{name} {verdict} by {amount(size, change['unit'])}{_percent(change['change_pct'])} {span}"
+    between = limits(change["lo"], change["hi"])
+    shown = f" (95{THIN}% limits of the change {between})" if between else ""
+    least = amount(change["detectable"], change["unit"])
+    return f"{told}{shown}. Smallest change that counts here: {least}."
+
+
+def _percent(value: object) -> str:
+    return "" if pd.isna(value) else f" ({number(value, sign=True)}{THIN}%)"  # type: ignore[call-overload]
+
+
+def compartment_name(compartment: str) -> str:
+    """Return a compartment as it is printed.
+
+    >>> compartment_name("total")
+    'all compartments'
+    """
+    return "all compartments" if compartment == "total" else compartment.replace("_", " ")
+
+
+def event_sentence(events: pd.DataFrame) -> str:
+    """Say which events there are and when; in time only, never as a cause."""
+    parts = []
+    for event in events.itertuples():
+        what = f"{event.kind} {event.name}" if event.name != event.kind else str(event.kind)
+        end = f" to {years(event.end_years)}" if pd.notna(event.end_years) else ""
+        parts.append(f"{what} {'from' if event.kind == 'treatment' else 'at'} {years(event.years)}{end}")
+    return f"Years since baseline: {'; '.join(parts)}." if parts else "No events are recorded."
+
+
+def course_sentence(burden: pd.DataFrame, quantity: str) -> str:
+    """Say in words what a patient's trajectory shows: the text alternative of the figure."""
+    seen = burden[burden["value"].notna()]
+    if burden.empty:
+        return f"{quantity_name(quantity)} was not measured."
+    if seen.empty:
+        return f"{quantity_name(quantity)} could not be had at any of {len(burden)} visits."
+    first, last = seen.iloc[0], seen.iloc[-1]
+    told = f"{quantity_name(quantity)} at {first['visit_id']}: {amount(first['value'], first['unit'])}"
+    if len(seen) > 1:
+        told += f"; at {last['visit_id']}, {years(last['years'])} years: {amount(last['value'], last['unit'])}"
+    hollow = len(burden) - int((burden["comparable"].fillna(True) & burden["value"].notna()).sum())
+    return f"{told}. {hollow} of {len(burden)} visits are drawn hollow: not comparable or not wholly in the field."
+
+
+def trend_sentence(rate: pd.Series | None) -> str:
+    """Say the rate of the fitted line."""
+    if rate is None:
+        return ""
+    per_year = f"{amount(rate['estimate'], rate['unit'], sign=True)}"
+    between = limits(rate["lo"], rate["hi"])
+    shown = f" (95{THIN}% limits {between})" if between else ""
+    return f"Fitted rate: {per_year}{shown}, {rate['n_visits']} visits, model {rate['model']}."
+
+
+def picture_sentence(lesion: int, status: object, volume: str, lod: object) -> str:
+    """Say what a picture of a lesion shows, or why there is none.
+
+    >>> picture_sentence(7, "not_in_field", "–", 3.5)
+    'Lesion 7 was not in the field of this scan.'
+    """
+    if status == "not_in_field":
+        return f"Lesion {lesion} was not in the field of this scan."
+    if status == "merged":
+        return f"Lesion {lesion} has merged into another and is not measured on its own."
+    if status == "resolved":
+        return f"Lesion {lesion} is resolved: nothing found here; the scan would show {amount(lod, 'mm3')} or more."
+    return f"{marked(STATUSES, status)}, {volume}"
+
+
+def software(run: Mapping[str, object]) -> str:
+    """Say which software made the results, and when."""
+    version = run.get("version", "unknown")
+    end = str(run.get("end", ""))[:10]
+    return f"calcitrack {version}" + (f", results of {end}" if end else "")
+
+
+def plain(value: object) -> str:
+    """Return a value as text; missing is empty."""
+    return "" if pd.isna(value) else str(value)  # type: ignore[call-overload]
+
+
+def share(value: object) -> str:
+    """Return a fraction in per cent.
+
+    >>> share(0.913).replace(THIN, " ")
+    '91 %'
+    """
+    return MISSING if pd.isna(value) else f"{float(value):.0%}".replace("%", f"{THIN}%")  # type: ignore[arg-type, call-overload]
