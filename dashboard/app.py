@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from pathlib import Path
@@ -11,7 +12,7 @@ import waitress
 from dash import Dash
 
 from dashboard import callbacks, guard, layout, slices
-from monitor.store import Results, read_results
+from monitor.store import Results, StoreError, read_results
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +62,7 @@ def create_app(results_folder: str | Path) -> Dash:
     app = Dash(
         "dashboard",
         title="calcitrack",
-        update_title=None,
+        update_title="",
         index_string=INDEX,
         serve_locally=True,
         compress=False,
@@ -101,7 +102,9 @@ def _reader(folder: Path) -> Callable[[], Results]:
         with lock:
             stamp = _stamp(folder)
             if stamp not in {0, kept[0][0]}:
-                kept[0] = (stamp, read_results(folder))
+                # A run that publishes right now takes run.json away: then the old results stay for a moment.
+                with contextlib.suppress(StoreError, FileNotFoundError):
+                    kept[0] = (stamp, read_results(folder))
             return kept[0][1]
 
     return read

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from dash import Dash, Input, Output, State, ctx, no_update
 
-from dashboard import figures, layout, slices, views, words
+from dashboard import layout, plots, slices, views, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +60,7 @@ def _register_cohort(app: Dash, read: Callable[[], Results]) -> None:
         Input("condition", "value"),
     )
     def _patients(quantity: str, compartment: str, condition: str) -> list[dict]:
-        return views.patient_rows(read(), quantity, compartment, condition)
+        return views.patient_rows(read(), *views.offered(read(), quantity, compartment), condition)
 
 
 def _register_patient(app: Dash, read: Callable[[], Results]) -> None:
@@ -91,9 +91,12 @@ def _register_patient(app: Dash, read: Callable[[], Results]) -> None:
         return show_course(read(), path, quantity, compartment)
 
     @app.callback(
-        Output("lesions", "rowData"), Output("lesions", "selectedRows"), Input("place", "pathname")
+        Output("lesions", "rowData"),
+        Output("lesions", "selectedRows"),
+        Output("lesions", "style"),
+        Input("place", "pathname"),
     )
-    def _lesions(path: str) -> tuple[list[dict], dict]:
+    def _lesions(path: str) -> tuple[list[dict], dict, dict]:
         return show_lesions(read(), path)
 
 
@@ -104,6 +107,7 @@ def _register_pictures(app: Dash, read: Callable[[], Results]) -> None:
         Output("left-visit", "value"),
         Output("right-visit", "options"),
         Output("right-visit", "value"),
+        Output("slots", "hidden"),
         Input("lesions", "selectedRows"),
         State("place", "pathname"),
     )
@@ -142,16 +146,14 @@ def choose(results: Results, source: str | None, given: tuple[str | None, Rows, 
     return no_update, {"ids": [now]} if now else {"ids": []}
 
 
-def show_cohort(
-    results: Results, wanted: tuple[str, str, str], *, log: bool, path: str | None
-) -> tuple[Figure, str]:
+def show_cohort(results: Results, wanted: tuple[str, str, str], *, log: bool, path: str | None) -> tuple[Figure, str]:
     """Return the figure of all patients and what it shows in words; ``wanted``: quantity, compartment, condition."""
-    quantity, compartment, condition = wanted
-    lines = views.courses(results, quantity, compartment, condition)
+    quantity, compartment = views.offered(results, *wanted[:2])
+    lines = views.courses(results, quantity, compartment, wanted[2])
     unit = lines["unit"].iloc[0] if len(lines) else "1"
     chosen = views.patient_of(path, results)
     title = words.axis_title(quantity, unit)
-    figure = figures.cohort_figure(lines, chosen=chosen, title=title, unit=words.unit_name(unit), log=log)
+    figure = plots.cohort_figure(lines, chosen=chosen, title=title, unit=words.unit_name(unit), log=log)
     return figure, words.cohort_sentence(lines, chosen, log=log)
 
 
@@ -180,40 +182,44 @@ def show_course(results: Results, path: str | None, quantity: str, compartment: 
     patient = views.patient_of(path, results)
     if patient is None:
         return no_update, no_update, no_update, no_update
+    quantity, compartment = views.offered(results, quantity, compartment)
     course = views.course(results, patient, quantity, compartment)
     changes = views.against_baseline(results, patient, quantity, compartment)
     trend = views.trend(results, patient, quantity, compartment)
     unit = course["unit"].iloc[0] if len(course) else "1"
-    figure = figures.patient_figure(
+    events = views.events(results, patient)
+    figure = plots.patient_figure(
         course,
-        events=views.events(results, patient),
+        events=events,
         changes=changes,
         trend=trend,
         title=words.axis_title(quantity, unit),
     )
     latest = views.latest_change(results, patient, quantity, compartment)
-    told = words.change_sentence(latest, visits=course["value_observed"].notna().sum(), where=compartment)
+    told = words.change_sentence(latest, events, visits=course["value_observed"].notna().sum(), where=compartment)
     tone = words.mark(words.VERDICTS, None if latest is None else latest["verdict"])
-    described = " ".join(filter(None, (words.course_sentence(course, quantity), words.trend_sentence(trend.get("rate")))))
-    return figure, described, f"{tone.symbol} {told}".strip(), f"verdict tone-{tone.tone}"
+    described = " ".join(
+        filter(None, (words.course_sentence(course, quantity), words.trend_sentence(trend.get("rate"))))
+    )
+    return figure, described, layout.verdict(tone.symbol, told), f"verdict tone-{tone.tone}"
 
 
-def show_lesions(results: Results, path: str | None) -> tuple[list[dict], dict]:
-    """Return a patient's lesions, and the first of them selected."""
+def show_lesions(results: Results, path: str | None) -> tuple[list[dict], dict, dict]:
+    """Return a patient's lesions, the first of them selected, and the height of the table."""
     patient = views.patient_of(path, results)
     rows = views.lesion_rows(results, patient) if patient else []
-    return rows, {"ids": [str(row["lesion_id"]) for row in rows[:1]]}
+    return rows, {"ids": [str(row["lesion_id"]) for row in rows[:1]]}, layout.grid_style(len(rows))
 
 
 def show_pair(results: Results, path: str | None, rows: Rows) -> tuple:
-    """Return the title over the pictures and the visits to choose from, left and right."""
+    """Return the title over the pictures, the visits to choose from left and right, and whether to hide them."""
     patient, lesion = views.patient_of(path, results), _lesion(rows)
     if patient is None or lesion is None:
-        return words.no_lesion(patient), [], None, [], None
+        return words.no_lesion(views.lesion_rows(results, patient) if patient else []), [], None, [], None, True
     visits = views.lesion_visits(results, patient, lesion)
     options = [{"label": words.occasion(row), "value": row["visit_id"]} for _, row in visits.iterrows()]
     first, last = views.pair_to_show(results, patient, lesion)
-    return f"Lesion {lesion}", options, first, options, last
+    return f"Lesion {lesion}", options, first, options, last, False
 
 
 def show_picture(results: Results, path: str | None, rows: Rows, visit: str | None) -> Component | None:
@@ -228,7 +234,9 @@ def show_picture(results: Results, path: str | None, rows: Rows, visit: str | No
     told = words.picture_sentence(row.iloc[0])
     name = slices.lesion_file(lesion)
     found = slices.picture(results.folder, patient, visit, name) is not None
-    return layout.picture(slices.url(patient, visit, name) if found else None, told, f"Lesion {lesion} at {visit}. {told}")
+    return layout.picture(
+        slices.url(patient, visit, name) if found else None, told, f"Lesion {lesion} at {visit}. {told}"
+    )
 
 
 def _clicked(click: dict | None) -> str | None:

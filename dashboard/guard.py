@@ -25,7 +25,7 @@ PAGE = re.compile(r"/|/patient/[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 OPEN = re.compile(r"/assets/[^/]+|/_dash-component-suites/.+|/_favicon\.ico|/healthz")
 """Addresses without data: code, styles, and the sign of life."""
 
-DATA = re.compile(r"/images/.+|/_dash-(layout|dependencies|update-component)|/_reload-hash")
+DATA = re.compile(r"/images/[^/]+/[^/]+/[^/]+|/_dash-(layout|dependencies|update-component)|/_reload-hash")
 """Addresses with data, or that lead to them."""
 
 HEADERS = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dash_ag_grid as dag
 from dash import dcc, html
@@ -20,8 +20,15 @@ if TYPE_CHECKING:
 TONES = ("more", "less", "same", "unknown")
 """Colours of statuses and verdicts, by name; the style sheet has them for the light and the dark page."""
 
-GRAPH = {"displaylogo": False, "displayModeBar": False, "responsive": True}
+GRAPH: Any = {"displaylogo": False, "displayModeBar": False, "responsive": True}
 """No tool bar: nothing of a figure leaves the page."""
+
+ROW_PX, HEADER_PX = 32, 36
+"""Heights in the tables that can be sorted."""
+
+NUMBERS = {"Years", "kV", "Slice / step, mm", "Noise, HU", "Threshold, HU", "Detected from, mm³",
+           "Registration residual, mm", "In the field", "Lesions"}  # fmt: skip
+"""Columns of the plain tables that are set flush right."""
 
 CSV_SAFE = {"suppressCsvExport": True, "suppressExcelExport": True}
 """The grid offers no export: files come from ``calcitrack export``."""
@@ -63,7 +70,7 @@ def _cohort(results: Results) -> Component:
                 className="two",
             ),
         ],
-        **{"aria-labelledby": "cohort-title"},
+        **_aria(labelledby="cohort-title"),
     )
 
 
@@ -84,7 +91,7 @@ def _choices(results: Results) -> Component:
                 ],
                 className="choice",
                 role="group",
-                **{"aria-labelledby": "scale-label"},
+                **_aria(labelledby="scale-label"),
             ),
         ],
         className="choices",
@@ -102,47 +109,79 @@ def _choice(name: str, label: str, options: Sequence[dict[str, str]]) -> Compone
     )
 
 
-def _figure(name: str, about: str) -> Component:
+def _aria(**said: str) -> dict[str, Any]:
+    """Return what screen readers are told, as attributes."""
+    return {f"aria-{name}": text for name, text in said.items()}
+
+
+def _figure(name: str, about: str, *more: Component) -> Component:
     """Return a figure with its text alternative below, filled by a callback."""
     return html.Figure(
         [
             html.Div(
                 dcc.Graph(id=f"{name}-figure", config=GRAPH),
                 role="img",
-                **{"aria-label": about, "aria-describedby": f"{name}-words"},
+                **_aria(label=about, describedby=f"{name}-words"),
             ),
+            *more,
             html.Figcaption(id=f"{name}-words"),
         ],
         className="panel",
     )
 
 
+def _key() -> Component:
+    """Return what the marks of a patient's figure mean."""
+    marks = (
+        ("●", "measured, with 95 % limits", "chosen"),
+        ("◇", "not comparable with baseline", "chosen"),
+        ("△", "seen in part of the field only", "chosen"),
+        ("┅", "fitted line, if one was fitted", "trend"),
+        ("■", "change from baseline too small to count", "band"),
+    )
+    return html.Ul(
+        [html.Li([html.Span(symbol, className=f"mark-{tone}"), " ", meaning]) for symbol, meaning, tone in marks],
+        className="key",
+        **_aria(label="Key to the figure"),
+    )
+
+
+def verdict(symbol: str, told: str) -> list[Component]:
+    """Return the verdict: its symbol in its colour, and the sentence."""
+    return [html.Span(symbol, className="symbol", **_aria(hidden="true")), html.Span(told)]
+
+
 def _patients_grid() -> Component:
     columns = [
-        {"field": "patient_id", "headerName": "Patient", "width": 105, "pinned": "left"},
-        {"field": "condition", "headerName": "Condition", "width": 105},
-        {"field": "arm", "headerName": "Arm", "width": 75},
-        {"field": "visits", "headerName": "Visits", "width": 80, "type": "rightAligned"},
-        _shown("value", "Latest (95 % limits)", "shown", width=190, headerTooltip="the unit is that of the figure"),
+        {"field": "patient_id", "headerName": "Patient", "width": 88, "pinned": "left"},
+        {"field": "condition", "headerName": "Condition", "width": 100},
+        {"field": "arm", "headerName": "Arm", "width": 62},
+        {"field": "visits", "headerName": "Visits", "width": 68, "type": "rightAligned"},
+        _shown("value", "Latest (95 % limits)", "shown", width=168, headerTooltip="the unit is that of the figure"),
         {**_toned("verdict", "Since baseline"), "tooltipField": "why", "flex": 1, "minWidth": 165},
     ]
-    return _grid("patients", columns, "patient_id", height=372)
+    return _grid("patients", columns, "patient_id", height=338)
 
 
 def _lesions_grid() -> Component:
     columns = [
         {"field": "lesion_id", "headerName": "Lesion", "width": 85, "type": "rightAligned", "pinned": "left"},
-        {**_toned("status", "Status"), "width": 150},
-        {"field": "where", "headerName": "Where", "width": 130},
+        {**_toned("status", "Status"), "width": 140},
+        {"field": "where", "headerName": "Where", "width": 115},
         _volume("baseline", "Baseline, mm³", width=125),
         _volume("previous", "Previous, mm³", width=125),
         _shown("current", "Current (95 % limits), mm³", "current_shown", width=205),
-        _change("since_previous", "Since previous, mm³", width=215),
-        _change("since_baseline", "Since baseline, mm³", width=215),
-        {"field": "since_baseline_why", "headerName": "Why", "flex": 1, "minWidth": 260,
+        _change("since_previous", "Since previous, mm³", width=195),
+        _change("since_baseline", "Since baseline, mm³", width=195),
+        {"field": "since_baseline_why", "headerName": "Why", "flex": 1, "minWidth": 240,
          "tooltipField": "since_baseline_why"},
     ]  # fmt: skip
-    return _grid("lesions", columns, "lesion_id", height=330)
+    return _grid("lesions", columns, "key", height=330)
+
+
+def grid_style(rows: int) -> dict[str, int]:
+    """Return the height of the table of lesions: as high as its rows, up to a dozen."""
+    return {"height": HEADER_PX + ROW_PX * min(max(rows, 2), 12) + 18}
 
 
 def _grid(name: str, columns: list[dict], key: str, *, height: int) -> Component:
@@ -150,15 +189,15 @@ def _grid(name: str, columns: list[dict], key: str, *, height: int) -> Component
         id=name,
         columnDefs=columns,
         rowData=[],
-        getRowId=f"String(params.data.{key})",
+        getRowId=f"params.data.{key}",
         defaultColDef={"sortable": True, "resizable": True, "suppressMovable": True},
         dashGridOptions={
             "rowSelection": {"mode": "singleRow", "checkboxes": False, "enableClickSelection": True},
             "animateRows": False,
-            "rowHeight": 32,
-            "headerHeight": 36,
+            "rowHeight": ROW_PX,
+            "headerHeight": HEADER_PX,
             "tooltipShowDelay": 400,
-            "overlayNoRowsTemplate": "<span>none</span>",
+            "localeText": {"noRowsToShow": "none"},
             **CSV_SAFE,
         },
         style={"height": height},
@@ -196,23 +235,25 @@ def _patient() -> Component:
                     html.Div([html.H2(id="patient-title"), html.Span(id="patient-about")], className="bar"),
                     html.P(id="verdict", className="verdict"),
                     html.P(id="events", className="small"),
-                    html.Div([_figure("patient", "Trajectory of the chosen patient."), _pictures()], className="two"),
+                    html.Div(
+                        [_figure("patient", "Trajectory of the chosen patient.", _key()), _pictures()], className="two"
+                    ),
                     html.H3("Lesions"),
                     html.P(
                         "Volume of mineral at the latest visit of each lesion. Pick a row to see its slices above.",
                         className="small",
                     ),
-                    _lesions_grid(),
+                    html.Div(_lesions_grid(), className="panel"),
                     html.H3("Scans"),
-                    html.Div(id="scans", className="scroll"),
-                    html.Div(id="patient-refused"),
+                    html.Div(id="scans", className="scroll panel"),
+                    html.Div(id="patient-refused", className="scroll"),
                 ],
                 id="somebody",
                 hidden=True,
             ),
         ],
         id="patient",
-        **{"aria-label": "Patient"},
+        **_aria(label="Patient"),
     )
 
 
@@ -220,13 +261,19 @@ def _pictures() -> Component:
     return html.Div(
         [
             html.H3(id="pictures-title"),
-            html.Div([_slot("left", "First visit shown"), _slot("right", "Second visit shown")], className="slots"),
-            html.P(
+            html.Div(
                 [
-                    "Axial slice on the scan's own voxels; the patient's left is on the right. Solid outline: this lesion; "
-                    "dashed: others; dashed circle: where a resolved one would be."
+                    html.Div(
+                        [_slot("left", "Visit on the left"), _slot("right", "Visit on the right")], className="slots"
+                    ),
+                    html.P(
+                        "Axial slice on the scan's own voxels; the patient's left is on the right. Solid outline: this "
+                        "lesion; dashed: others; dashed circle: where a resolved one would be.",
+                        className="small",
+                    ),
                 ],
-                className="small",
+                id="slots",
+                hidden=True,
             ),
         ],
         className="panel pictures",
@@ -236,8 +283,9 @@ def _pictures() -> Component:
 def _slot(side: str, label: str) -> Component:
     return html.Div(
         [
-            dcc.Dropdown(id=f"{side}-visit", clearable=False, searchable=False, options=[], **{"labels": None}),
-            html.Div(id=f"{side}-picture", **{"aria-live": "polite", "aria-label": label}),
+            html.Label(label, htmlFor=f"{side}-visit", className="unseen"),
+            dcc.Dropdown(id=f"{side}-visit", clearable=False, searchable=False, options=[]),
+            html.Div(id=f"{side}-picture", **_aria(live="polite", label=label)),
         ],
         className="slot",
     )
@@ -265,19 +313,30 @@ def scans_table(visits: pd.DataFrame, *, checked: Sequence[str]) -> Component:
     return table(titles, rows, caption="Scans, oldest first")
 
 
-def _scan_cells(row: tuple, *, with_picture: bool) -> list[object]:
-    compares = {True: "yes", False: "no"}.get(row.comparable, words.MISSING)  # type: ignore[attr-defined]
-    why = words.plain(row.comparable_why)  # type: ignore[attr-defined]
-    address = slices.url(row.patient_id, row.visit_id, "qc.png")  # type: ignore[attr-defined]
+def _scan_cells(row: Any, *, with_picture: bool) -> list[Any]:
+    """Return the cells of one scan; ``row`` as ``itertuples`` gives it."""
+    compares = {True: "yes", False: "no"}.get(row.comparable, words.MISSING)
+    why = words.plain(row.comparable_why)
+    address = slices.url(row.patient_id, row.visit_id, "qc.png")
     link = html.A("what was taken", href=address, target="_blank", rel="noopener") if with_picture else words.MISSING
     return [
-        row.visit_id, words.day(row.date), words.years(row.years), words.plain(row.modality),
-        words.number(row.kvp), words.plain(row.kernel) or words.MISSING,
+        row.visit_id,
+        words.day(row.date),
+        words.years(row.years),
+        words.plain(row.modality),
+        words.number(row.kvp),
+        words.plain(row.kernel) or words.MISSING,
         f"{words.number(row.slice_thickness_mm)} / {words.number(row.slice_increment_mm)}",
-        words.plain(row.contrast), words.number(row.noise_hu), words.number(row.threshold_hu),
-        words.number(row.lod_mm3), words.number(row.residual_mm), words.share(row.in_field),
-        words.plain(row.n_lesions), f"{compares}: {why}" if why else compares, link,
-    ]  # type: ignore[attr-defined]  # fmt: skip
+        words.plain(row.contrast),
+        words.number(row.noise_hu),
+        words.number(row.threshold_hu),
+        words.number(row.lod_mm3),
+        words.number(row.residual_mm),
+        words.share(row.in_field),
+        words.plain(row.n_lesions),
+        f"{compares}: {why}" if why else compares,
+        link,
+    ]
 
 
 def refused_table(refused: pd.DataFrame) -> Component:
@@ -288,16 +347,17 @@ def refused_table(refused: pd.DataFrame) -> Component:
     return table(titles, rows, caption="Not measured")
 
 
-def table(titles: Sequence[str], rows: Sequence[Sequence[object]], *, caption: str) -> Component:
+def table(titles: Sequence[str], rows: Sequence[Sequence[Any]], *, caption: str) -> Component:
     """Return a plain table."""
-    head = html.Thead(html.Tr([html.Th(title, scope="col") for title in titles]))
-    body = html.Tbody([html.Tr([html.Td(cell) for cell in row]) for row in rows])
-    return html.Table([html.Caption(caption), head, body])
+    kinds = ["number" if title in NUMBERS else "" for title in titles]
+    head = [html.Th(title, scope="col", className=kind) for title, kind in zip(titles, kinds, strict=True)]
+    cells = [[html.Td(cell, className=kind) for cell, kind in zip(row, kinds, strict=True)] for row in rows]
+    return html.Table([html.Caption(caption), html.Thead(html.Tr(head)), html.Tbody([html.Tr(row) for row in cells])])
 
 
 def _refused(results: Results) -> Component:
     refused = views.refused_rows(results)
     if refused.empty:
-        return html.P("Every scan of the study was measured.", className="small")
+        return html.P("No scan was refused.", className="small")
     title = f"Not measured: {len(refused)} {'scan' if len(refused) == 1 else 'scans'}"
     return html.Details([html.Summary(title), html.Div(refused_table(refused), className="scroll")])

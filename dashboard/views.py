@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -29,20 +29,28 @@ def patient_ids(results: Results) -> list[str]:
 
 
 def quantities(results: Results) -> list[str]:
-    """Return the quantities that were measured: the known ones first."""
-    found = set(results.tables["burden"]["quantity"].dropna())
+    """Return the quantities that were measured, the known ones first; volume where nothing was."""
+    found = set(results.tables["burden"]["quantity"].dropna()) or {"volume_mm3"}
     return [name for name in words.QUANTITIES if name in found] + sorted(found - set(words.QUANTITIES))
 
 
 def compartments(results: Results) -> list[str]:
-    """Return the compartments, ``total`` first."""
-    found = set(results.tables["burden"]["compartment"].dropna())
+    """Return the compartments, ``total`` first; that alone where nothing was measured."""
+    found = set(results.tables["burden"]["compartment"].dropna()) or {"total"}
     return sorted(found, key=lambda name: (name != "total", name))
 
 
 def conditions(results: Results) -> list[str]:
     """Return the conditions of the study."""
     return sorted(results.tables["patients"]["condition"].dropna().unique())
+
+
+def offered(results: Results, quantity: str | None, compartment: str | None) -> tuple[str, str]:
+    """Return quantity and compartment as the results offer them: the first where what came is not offered."""
+    known = quantities(results), compartments(results)
+    given = quantity, compartment
+    first, second = (name if name in names else names[0] for name, names in zip(given, known, strict=True))
+    return first, second
 
 
 def courses(results: Results, quantity: str, compartment: str, condition: str | None = None) -> pd.DataFrame:
@@ -84,9 +92,10 @@ def latest_change(results: Results, patient: str, quantity: str, compartment: st
 
 
 def events(results: Results, patient: str) -> pd.DataFrame:
-    """Return a patient's treatments and events in order of time."""
+    """Return a patient's treatments and events in order of time; one without a name is named by its kind."""
     table = results.tables["events"]
-    return table[table["patient_id"] == patient].sort_values("years", kind="stable").reset_index(drop=True)
+    own = table[table["patient_id"] == patient].sort_values("years", kind="stable").reset_index(drop=True)
+    return own.assign(name=own["name"].fillna(own["kind"]))
 
 
 def trend(results: Results, patient: str, quantity: str, compartment: str) -> dict[str, pd.Series]:
@@ -109,10 +118,9 @@ def patient_rows(results: Results, quantity: str, compartment: str, condition: s
     last = lines.groupby("patient_id").tail(1).set_index("patient_id")
     verdicts = _last_verdicts(results, quantity, compartment)
     visits = results.tables["visits"].drop_duplicates(["patient_id", "visit_id"]).groupby("patient_id").size()
-    about = results.tables["patients"].drop_duplicates("patient_id").set_index("patient_id")
     rows = []
     for patient in patient_ids(results):
-        who = about.loc[patient] if patient in about.index else pd.Series(dtype="string")
+        who = about(results, patient)
         if condition and who.get("condition") != condition:
             continue
         row = {
@@ -123,6 +131,13 @@ def patient_rows(results: Results, quantity: str, compartment: str, condition: s
         }
         rows.append(row | _latest(last, patient) | _verdict(verdicts.get(patient)))
     return rows
+
+
+def about(results: Results, patient: str) -> pd.Series:
+    """Return what the study folder says of a patient; empty where it says nothing."""
+    table = results.tables["patients"]
+    own = table[table["patient_id"] == patient]
+    return pd.Series(dtype="string") if own.empty else own.iloc[0]
 
 
 def lesion_rows(results: Results, patient: str) -> list[dict]:
@@ -166,12 +181,13 @@ def lesion_visits(results: Results, patient: str, lesion: int) -> pd.DataFrame:
 
 
 def pair_to_show(results: Results, patient: str, lesion: int) -> tuple[str | None, str | None]:
-    """Return the visits whose pictures stand side by side at first: baseline or first, and the latest."""
+    """Return the visits whose pictures stand side by side at first: baseline or first, and the latest if another."""
     own = lesion_visits(results, patient, lesion)["visit_id"].tolist()
     if not own:
         return None, None
     baseline = _baseline_visit(results, patient)
-    return baseline if baseline in own else own[0], own[-1]
+    first = baseline if baseline in own else own[0]
+    return first, own[-1] if own[-1] != first else None
 
 
 def _baseline_visit(results: Results, patient: str) -> str | None:
@@ -207,7 +223,7 @@ def _last_verdicts(results: Results, quantity: str, compartment: str) -> dict[st
 def _latest(last: pd.DataFrame, patient: str) -> dict[str, object]:
     if patient not in last.index:
         return {"value": None, "shown": "not measured"}
-    row = last.loc[patient]
+    row: Any = last.loc[patient]
     if pd.notna(row["value"]):
         return {"value": float(row["value"]), "shown": words.with_limits(row["value"], row["lo"], row["hi"])}
     if pd.notna(row["value_observed"]):
@@ -238,6 +254,7 @@ def _lesion_row(
     ended = now["visit_id"] != visits[-1]
     return {
         "lesion_id": lesion,
+        "key": str(lesion),
         "status": words.marked(words.STATUSES, now["status"]) + (f" at {now['visit_id']}" if ended else ""),
         "tone": found.tone,
         "where": " ".join(filter(None, (_text(now["side"]), _text(now["compartment"])))),
@@ -268,9 +285,9 @@ def _lesion_change(changes: pd.DataFrame, visit: str, comparison: str, name: str
     }
 
 
-def _number(value: object) -> float | None:
-    return None if pd.isna(value) else float(value)  # type: ignore[arg-type, call-overload]
+def _number(value: Any) -> float | None:
+    return None if pd.isna(value) else float(value)
 
 
-def _text(value: object) -> str:
-    return "" if value is None or pd.isna(value) else str(value)  # type: ignore[call-overload]
+def _text(value: Any) -> str:
+    return "" if value is None or pd.isna(value) else str(value)

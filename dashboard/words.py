@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -20,8 +20,11 @@ THIN = "\u202f"
 MISSING = "–"
 """A cell without a number."""
 
-UNITS = {"mm3": "mm³", "HU mm3": "HU·mm³", "mg": "mg", "1": "", "mm3/a": "mm³ per year", "mm2": "mm²"}
+UNITS = {"mm3": "mm³", "HU mm3": "HU·mm³", "mg": "mg", "1": "", "mm2": "mm²"}
 """How the units of the tables are printed."""
+
+PER = {"a": "year"}
+"""What a rate is per, as it is printed."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ STATUSES = {
 """Statuses of table ``lesions``."""
 
 
-def mark(marks: Mapping[str, Mark], name: object) -> Mark:
+def mark(marks: Mapping[str, Mark], name: Any) -> Mark:
     """Return the mark of a status or verdict; what is unknown is shown by its own name.
 
     >>> mark(VERDICTS, "increased").symbol
@@ -75,12 +78,12 @@ def mark(marks: Mapping[str, Mark], name: object) -> Mark:
     >>> mark(VERDICTS, pd.NA).word
     '–'
     """
-    if pd.isna(name):  # type: ignore[call-overload]
+    if pd.isna(name):
         return Mark("", MISSING, "unknown")
     return marks.get(str(name), Mark("", str(name).replace("_", " "), "unknown"))
 
 
-def marked(marks: Mapping[str, Mark], name: object) -> str:
+def marked(marks: Mapping[str, Mark], name: Any) -> str:
     """Return symbol and word of a status or verdict.
 
     >>> marked(STATUSES, "not_in_field")
@@ -99,12 +102,18 @@ def quantity_name(quantity: str) -> str:
     return QUANTITIES.get(quantity, quantity.replace("_", " "))
 
 
-def unit_name(unit: object) -> str:
-    """Return a unit as it is printed; a missing one is empty."""
-    return "" if pd.isna(unit) else UNITS.get(str(unit), str(unit))  # type: ignore[call-overload]
+def unit_name(unit: Any) -> str:
+    """Return a unit as it is printed; a missing one is empty.
+
+    >>> unit_name("HU mm3"), unit_name("mm3/a"), unit_name("1/a"), unit_name(None)
+    ('HU·mm³', 'mm³ per year', 'per year', '')
+    """
+    amount_of, _, per = ("" if pd.isna(unit) else str(unit)).partition("/")
+    printed = UNITS.get(amount_of, amount_of)
+    return f"{printed} per {PER.get(per, per)}".strip() if per else printed
 
 
-def axis_title(quantity: str, unit: object) -> str:
+def axis_title(quantity: str, unit: Any) -> str:
     """Return quantity and unit.
 
     >>> axis_title("volume_mm3", "mm3"), axis_title("agatston", "1")
@@ -114,7 +123,7 @@ def axis_title(quantity: str, unit: object) -> str:
     return f"{quantity_name(quantity)} ({printed})" if printed else quantity_name(quantity)
 
 
-def number(value: object, *, sign: bool = False) -> str:
+def number(value: Any, *, sign: bool = False) -> str:
     """Return a number with three digits or all before the point, thousands apart; missing is a dash.
 
     >>> number(12345.6).replace(THIN, " "), number(0.1234), number(7.0), number(float("nan"))
@@ -122,20 +131,20 @@ def number(value: object, *, sign: bool = False) -> str:
     >>> number(-12.34, sign=True), number(12.34, sign=True)
     ('−12.3', '+12.3')
     """
-    if pd.isna(value):  # type: ignore[call-overload]
+    if pd.isna(value):
         return MISSING
-    size = abs(float(value))  # type: ignore[arg-type]
+    size = abs(float(value))
     if np.isinf(size):
         text = "∞"
     else:
         digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3
         text = f"{size:,.{digits}f}".replace(",", THIN)
         text = text.rstrip("0").rstrip(".") if "." in text else text
-    minus = float(value) < 0 and text != "0"  # type: ignore[arg-type]
+    minus = float(value) < 0 and text != "0"
     return ("−" if minus else "+" if sign and text != "0" else "") + text
 
 
-def amount(value: object, unit: object, *, sign: bool = False) -> str:
+def amount(value: Any, unit: Any, *, sign: bool = False) -> str:
     """Return a number with its unit.
 
     >>> amount(320.0, "mm3").replace(THIN, " ")
@@ -145,16 +154,16 @@ def amount(value: object, unit: object, *, sign: bool = False) -> str:
     return f"{text}{THIN}{printed}" if printed and text != MISSING else text
 
 
-def limits(lo: object, hi: object) -> str:
+def limits(lo: Any, hi: Any) -> str:
     """Return 95 % limits; without both, nothing.
 
     >>> limits(290.0, 350.0)
     '290 to 350'
     """
-    return "" if pd.isna(lo) or pd.isna(hi) else f"{number(lo)} to {number(hi)}"  # type: ignore[call-overload]
+    return "" if pd.isna(lo) or pd.isna(hi) else f"{number(lo)} to {number(hi)}"
 
 
-def with_limits(value: object, lo: object, hi: object) -> str:
+def with_limits(value: Any, lo: Any, hi: Any) -> str:
     """Return a number and its 95 % limits in brackets.
 
     >>> with_limits(320.0, 290.0, 350.0), with_limits(320.0, None, None)
@@ -164,27 +173,29 @@ def with_limits(value: object, lo: object, hi: object) -> str:
     return f"{number(value)} ({between})" if between else number(value)
 
 
-def years(value: object) -> str:
+def years(value: Any) -> str:
     """Return a time since the baseline.
 
     >>> years(0.0), years(-0.42), years(1.36)
     ('0.00', '−0.42', '1.36')
     """
-    return MISSING if pd.isna(value) else f"{float(value):.2f}".replace("-", "−")  # type: ignore[arg-type, call-overload]
+    return MISSING if pd.isna(value) else f"{float(value):.2f}".replace("-", "−")
 
 
-def day(value: object) -> str:
+def day(value: Any) -> str:
     """Return a date."""
-    return MISSING if pd.isna(value) else f"{pd.Timestamp(value):%Y-%m-%d}"  # type: ignore[arg-type, call-overload]
+    return MISSING if pd.isna(value) else f"{pd.Timestamp(value):%Y-%m-%d}"
 
 
-def change_sentence(change: pd.Series | None, *, visits: int, where: str) -> str:
+def change_sentence(change: pd.Series | None, events: pd.DataFrame, *, visits: int, where: str) -> str:
     """Say what became of an amount since the baseline, with its limits and the smallest change that counts.
 
     Parameters
     ----------
     change : Series or None
-        A row of table ``changes``; None where no visit follows the baseline.
+        A row of table ``changes`` with ``years`` of the later visit; None where no visit follows the baseline.
+    events : DataFrame
+        Rows of table ``events``: treatments are named in time only, never as a cause.
     visits : int
         How many visits were measured.
     where : str
@@ -207,11 +218,16 @@ def change_sentence(change: pd.Series | None, *, visits: int, where: str) -> str
     between = limits(change["lo"], change["hi"])
     shown = f" (95{THIN}% limits of the change {between})" if between else ""
     least = amount(change["detectable"], change["unit"])
-    return f"{told}{shown}. Smallest change that counts here: {least}."
+    return f"{told}{shown}. Smallest change that counts here: {least}.{_after(change, events)}"
 
 
-def _percent(value: object) -> str:
-    return "" if pd.isna(value) else f" ({number(value, sign=True)}{THIN}%)"  # type: ignore[call-overload]
+def _after(change: pd.Series, events: pd.DataFrame) -> str:
+    begun = events.loc[(events["kind"] == "treatment") & (events["years"] < change["years"]), "name"].dropna().unique()
+    return f" {change['to_visit']} lies after start of {' and of '.join(begun)}." if len(begun) else ""
+
+
+def _percent(value: Any) -> str:
+    return "" if pd.isna(value) else f" ({number(value, sign=True)}{THIN}%)"
 
 
 def compartment_name(compartment: str) -> str:
@@ -226,6 +242,7 @@ def compartment_name(compartment: str) -> str:
 def event_sentence(events: pd.DataFrame) -> str:
     """Say which events there are and when; in time only, never as a cause."""
     parts = []
+    event: Any
     for event in events.itertuples():
         what = f"{event.kind} {event.name}" if event.name != event.kind else str(event.kind)
         end = f" to {years(event.end_years)}" if pd.notna(event.end_years) else ""
@@ -249,46 +266,99 @@ def course_sentence(burden: pd.DataFrame, quantity: str) -> str:
 
 
 def trend_sentence(rate: pd.Series | None) -> str:
-    """Say the rate of the fitted line."""
+    """Say the rate of the fitted line with its limits, or why there is none."""
     if rate is None:
         return ""
-    per_year = f"{amount(rate['estimate'], rate['unit'], sign=True)}"
+    note = f" {plain(rate['note'])}." if plain(rate["note"]) else ""
+    if pd.isna(rate["estimate"]):
+        return f"No rate was estimated.{note}"
     between = limits(rate["lo"], rate["hi"])
     shown = f" (95{THIN}% limits {between})" if between else ""
-    return f"Fitted rate: {per_year}{shown}, {rate['n_visits']} visits, model {rate['model']}."
+    per_year = amount(rate["estimate"], rate["unit"], sign=True)
+    return f"Fitted rate: {per_year}{shown}, from {plain(rate['n_visits'])} visits by {plain(rate['model'])}.{note}"
 
 
-def picture_sentence(lesion: int, status: object, volume: str, lod: object) -> str:
-    """Say what a picture of a lesion shows, or why there is none.
-
-    >>> picture_sentence(7, "not_in_field", "–", 3.5)
-    'Lesion 7 was not in the field of this scan.'
-    """
+def picture_sentence(row: pd.Series) -> str:
+    """Say what a picture of a lesion shows, or why there is none; ``row`` of table ``lesions``, with ``lod_mm3``."""
+    lesion, status = row["lesion_id"], row["status"]
     if status == "not_in_field":
-        return f"Lesion {lesion} was not in the field of this scan."
+        return f"{marked(STATUSES, status)}: this scan did not cover the place of lesion {lesion}."
     if status == "merged":
-        return f"Lesion {lesion} has merged into another and is not measured on its own."
+        return f"{marked(STATUSES, status)}: lesion {lesion} went into another and is not measured on its own."
     if status == "resolved":
-        return f"Lesion {lesion} is resolved: nothing found here; the scan would show {amount(lod, 'mm3')} or more."
-    return f"{marked(STATUSES, status)}, {volume}"
+        least = amount(row["lod_mm3"], "mm3")
+        return f"{marked(STATUSES, status)}: nothing found where it was; this scan would show {least} or more."
+    size = with_limits(row["volume_mm3"], row["volume_lo_mm3"], row["volume_hi_mm3"])
+    return f"{marked(STATUSES, status)}: {size}{THIN}mm³"
+
+
+def occasion(row: pd.Series) -> str:
+    """Return a visit as it is offered for choice."""
+    return f"{row['visit_id']}, {day(row['date'])}"
+
+
+def no_lesion(lesions: list[dict]) -> str:
+    """Say why there is no picture."""
+    return "Pick a lesion in the table." if lesions else "No lesion is recorded."
+
+
+def nobody(path: str | None, patients: list[str]) -> str:
+    """Say why no patient is shown."""
+    if not patients:
+        return "There are no patients in these results."
+    if (path or "/") != "/":
+        return "These results hold no patient of that name. Pick one in the figure or in the table."
+    return "Pick a patient in the figure or in the table."
+
+
+def about_patient(who: pd.Series, visits: pd.DataFrame) -> str:
+    """Say who a patient is and what was measured.
+
+    >>> about_patient(pd.Series({"condition": "JDM", "arm": "A"}), pd.DataFrame({"visit_id": ["V1", "V2"]}))
+    'JDM, arm A, 2 visits'
+    """
+    count = visits["visit_id"].nunique()
+    parts = [plain(who.get("condition")), f"arm {who['arm']}" if plain(who.get("arm")) else ""]
+    return ", ".join(filter(None, [*parts, f"{count} {'visit' if count == 1 else 'visits'}"]))
+
+
+def cohort_sentence(courses: pd.DataFrame, chosen: str | None, *, log: bool) -> str:
+    """Say in words what the figure of all patients shows."""
+    drawn = courses[courses["value"].notna()]
+    count = drawn["patient_id"].nunique()
+    told = f"{count} {'patient' if count == 1 else 'patients'}, {len(drawn)} measurements."
+    if chosen:
+        told += f" {chosen} is highlighted." if chosen in set(drawn["patient_id"]) else f" {chosen} has none here."
+    missing = len(courses) - len(drawn)
+    if missing:
+        told += f" {missing} not drawn: not measurable, or not wholly in the field."
+    zeros = int((drawn["value"] <= 0).sum())
+    if log and zeros:
+        told += f" {zeros} of 0 cannot be drawn on a log scale."
+    return told
 
 
 def software(run: Mapping[str, object]) -> str:
-    """Say which software made the results, and when."""
-    version = run.get("version", "unknown")
-    end = str(run.get("end", ""))[:10]
-    return f"calcitrack {version}" + (f", results of {end}" if end else "")
+    """Say which software made the results, and when; from ``run.json``.
+
+    >>> software({"software": {"name": "calcitrack", "version": "0.1.0"}, "ended": "2026-11-23T08:12:00+00:00"})
+    'calcitrack 0.1.0, results of 2026-11-23'
+    """
+    made = run.get("software")
+    version = made.get("version") if isinstance(made, dict) else None
+    told = f"calcitrack {version or 'of unknown version'}"
+    return f"{told}, results of {str(run['ended'])[:10]}" if run.get("ended") else told
 
 
-def plain(value: object) -> str:
+def plain(value: Any) -> str:
     """Return a value as text; missing is empty."""
-    return "" if pd.isna(value) else str(value)  # type: ignore[call-overload]
+    return "" if pd.isna(value) else str(value)
 
 
-def share(value: object) -> str:
+def share(value: Any) -> str:
     """Return a fraction in per cent.
 
     >>> share(0.913).replace(THIN, " ")
     '91 %'
     """
-    return MISSING if pd.isna(value) else f"{float(value):.0%}".replace("%", f"{THIN}%")  # type: ignore[arg-type, call-overload]
+    return MISSING if pd.isna(value) else f"{float(value):.0%}".replace("%", f"{THIN}%")

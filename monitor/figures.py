@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -143,10 +143,12 @@ def lesion_picture(
     else:
         _outline(ax, _picked(lesion, index) & inside, extent, LESION_COLOUR)
     ax.set(xlim=extent[:2], ylim=extent[2:])
-    _letters(ax, "RLAP")
-    _scale_bar(ax)
-    _say(ax, 0.985, 0.015, f"z {centre[2]:.1f} mm   HU {WINDOW_HU[0]:.0f} to {WINDOW_HU[1]:.0f}", ha="right", size=8)
-    figure.text(0.015, 0.5 * (1 + 5.0 / 5.3), title, color=INK, fontsize=9.5, va="center")
+    _letters(ax, "RLAP", size=14)
+    _scale_bar(ax, size=10)
+    low, high = WINDOW_HU
+    place = f"z {centre[2]:.1f} mm\nHU {low:.0f} to {high:.0f}".replace("-", "−")
+    _say(ax, 0.985, 0.018, place, ha="right", linespacing=1.35, size=10)
+    figure.text(0.015, 0.5 * (1 + 5.0 / 5.3), title, color=INK, fontsize=12, va="center")
     return _png(figure, ax)
 
 
@@ -230,35 +232,33 @@ def _outline(
     step = (extent[1] - extent[0]) / mask.shape[1]
     along = extent[0] + (np.arange(mask.shape[1]) + 0.5) * step
     width = 1.6 if style == "solid" else 1.1
-    ax.contour(along, along, mask, levels=[0.5], colors="black", linewidths=width + 1.4, alpha=0.55)
-    ax.contour(along, along, mask, levels=[0.5], colors=colour, linewidths=width, linestyles=style)
+    line = ax.contour(along, along, mask, levels=[0.5], colors=colour, linewidths=width, linestyles=style)
+    line.set_path_effects([withStroke(linewidth=width + 1.4, foreground="black", alpha=0.55)])
 
 
 def _resolved(ax: Axes) -> None:
     for colour, width in (("black", 3.0), (LESION_COLOUR, 1.6)):
         style = "solid" if colour == "black" else (0, (4, 3))
-        ax.add_patch(
-            Circle((0, 0), RESOLVED_RADIUS_MM, fill=False, edgecolor=colour, linewidth=width, linestyle=style)
-        )
+        ax.add_patch(Circle((0, 0), RESOLVED_RADIUS_MM, fill=False, edgecolor=colour, linewidth=width, linestyle=style))
         ax.plot(0, 0, "+", color=colour, markersize=9, markeredgewidth=width * 0.8)
 
 
-def _letters(ax: Axes, sides: str) -> None:
+def _letters(ax: Axes, sides: str, *, size: float = 10) -> None:
     """Write the side letters: left, right, top and bottom of the panel."""
-    left, right, top, bottom = sides
-    _say(ax, 0.015, 0.5, left, va="center", weight="bold")
-    _say(ax, 0.985, 0.5, right, ha="right", va="center", weight="bold")
-    _say(ax, 0.5, 0.985, top, ha="center", va="top", weight="bold")
-    _say(ax, 0.5, 0.015, bottom, ha="center", weight="bold")
+    left, right, top, bottom = tuple(sides)
+    _say(ax, 0.015, 0.5, left, va="center", weight="bold", size=size)
+    _say(ax, 0.985, 0.5, right, ha="right", va="center", weight="bold", size=size)
+    _say(ax, 0.5, 0.985, top, ha="center", va="top", weight="bold", size=size)
+    _say(ax, 0.5, 0.015, bottom, ha="center", weight="bold", size=size)
 
 
-def _say(ax: Axes, x: float, y: float, text: str, *, size: float = 10, **how: str) -> None:
+def _say(ax: Axes, x: float, y: float, text: str, *, size: float, **how: Any) -> None:
     """Write light text with a dark edge at a place given in fractions of the panel."""
     edge = [withStroke(linewidth=2.2, foreground="black")]
     ax.text(x, y, text, color=INK, fontsize=size, transform=ax.transAxes, path_effects=edge, **how)
 
 
-def _scale_bar(ax: Axes) -> None:
+def _scale_bar(ax: Axes, *, size: float = 8) -> None:
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
     x = left + 0.03 * (right - left)
     y = bottom + 0.035 * (top - bottom)
@@ -266,7 +266,7 @@ def _scale_bar(ax: Axes) -> None:
         ax.plot([x, x + SCALE_BAR_MM], [y, y], color=colour, linewidth=width, solid_capstyle="butt")
     edge = [withStroke(linewidth=2.2, foreground="black")]
     label_y = y + 0.018 * (top - bottom)
-    ax.text(x, label_y, f"{SCALE_BAR_MM:.0f} mm", color=INK, fontsize=8, va="bottom", path_effects=edge)
+    ax.text(x, label_y, f"{SCALE_BAR_MM:.0f} mm", color=INK, fontsize=size, va="bottom", path_effects=edge)
 
 
 def _png(figure: Figure, *axes: Axes) -> bytes:
@@ -282,8 +282,14 @@ def _taken(
     image: sitk.Image, body: np.ndarray, skeleton: np.ndarray, lesions: np.ndarray, left_out: np.ndarray | None
 ) -> _Taken:
     nothing = np.broadcast_to(np.False_, body.shape)
-    arrays = (grid.array(image), body, skeleton, lesions, nothing if left_out is None else left_out)
-    return _Taken(*(_along_lps(image, values) for values in arrays), spacing_zyx_mm=_lps_spacing(image))
+    return _Taken(
+        hu=_along_lps(image, grid.array(image)),
+        body=_along_lps(image, body),
+        skeleton=_along_lps(image, skeleton),
+        lesions=_along_lps(image, lesions),
+        left_out=_along_lps(image, nothing if left_out is None else left_out),
+        spacing_zyx_mm=_lps_spacing(image),
+    )
 
 
 def _axes_to_lps(image: sitk.Image) -> tuple[list[int], list[int]]:
@@ -296,7 +302,7 @@ def _axes_to_lps(image: sitk.Image) -> tuple[list[int], list[int]]:
 def _along_lps(image: sitk.Image, values_zyx: np.ndarray) -> np.ndarray:
     """Return a view of an array whose axes grow towards head, back and left."""
     order, flips = _axes_to_lps(image)
-    return np.flip(values_zyx.transpose(order), flips)
+    return np.flip(values_zyx.transpose(order), tuple(flips))
 
 
 def _lps_spacing(image: sitk.Image) -> np.ndarray:
@@ -363,15 +369,15 @@ def _slice_of(taken: _Taken, names: list[int]) -> int:
 def _project(taken: _Taken, axis: int) -> np.ndarray:
     """Return RGB of a projection along an axis, head up: HU of the body, what lies outside it dimmed, and tints."""
     low = np.int16(MIP_WINDOW_HU[0]) if taken.hu.dtype.kind == "i" else taken.hu.dtype.type(MIP_WINDOW_HU[0])
-    body = taken.body.any(axis=axis)
+    body = np.any(taken.body, axis=axis)
     within = np.where(taken.body, taken.hu, low).max(axis=axis)
     grey = np.where(body, within, low + 0.3 * (np.maximum(taken.hu.max(axis=axis), low) - low))
     rgb = _tinted(
         grey,
         MIP_WINDOW_HU,
-        skeleton=taken.skeleton.any(axis=axis),
+        skeleton=np.any(taken.skeleton, axis=axis),
         lesions=taken.lesions.max(axis=axis),
-        left_out=taken.left_out.any(axis=axis),
+        left_out=np.any(taken.left_out, axis=axis),
         body=body,
     )
     return rgb[::-1]
@@ -424,9 +430,7 @@ def _name_lesions(ax: Axes, taken: _Taken, names: list[int], letters: str, z: in
         row, column = (box[1], box[2]) if axial else (box[0], box[2 if letters == "RLHF" else 1])
         middle = (row.start + row.stop) / 2
         y = height * (middle if axial else labels.shape[0] - middle)
-        ax.text(
-            width * column.stop + 1.5, y, str(label), color=INK, fontsize=7.5, va="center", path_effects=edge
-        )
+        ax.text(width * column.stop + 1.5, y, str(label), color=INK, fontsize=7.5, va="center", path_effects=edge)
 
 
 def _board_panels(figure: Figure, registration: Overlay, width: float) -> None:
@@ -435,7 +439,7 @@ def _board_panels(figure: Figure, registration: Overlay, width: float) -> None:
     moved = {"before": registration.moved_before, "after": registration.moved_after}
     spacing = _lps_spacing(registration.fixed)
     cut = [int(np.argmax(np.count_nonzero(fixed > BONE_HU, axis=rest))) for rest in ((1, 2), (0, 2), (0, 1))]
-    how = {"color": PAPER, "fontsize": 8.5, "va": "center", "weight": "bold"}
+    how: dict[str, Any] = {"color": PAPER, "fontsize": 8.5, "va": "center", "weight": "bold"}
     badge = {"boxstyle": "round,pad=0.35", "facecolor": LESION_COLOUR, "edgecolor": "none"}
     figure.text(7.85 / width, _TITLE_Y, "resampled for viewing, never measured", bbox=badge, **how)
     for (when, values), bottom in zip(moved.items(), (2.5, 0.1), strict=True):

@@ -28,8 +28,9 @@ T = TypeVar("T")
 VERSION = "0.1.0"
 """Version of the software, as in ``pyproject.toml``."""
 
-LARGER_FIELD = 1.1
-"""A scan must see this much more body than the baseline's to be the reference of the registration instead of it."""
+LARGER_FIELD = 1.4
+"""A scan must see this much more body than the baseline's to be the reference of the registration instead:
+growth between two visits stays below, a field that is cut by a third does not."""
 
 Progress = Callable[[int, int, str], None]
 """Told of parts done, parts in all, and what was done."""
@@ -162,9 +163,13 @@ def _groups(patient: Patient, units: dict[tuple[str, str, str], Unit], study: St
 
 
 def _measure(groups: Sequence[_Group], crew: _Crew, tell: _Teller) -> list[list[Measured]]:
-    """Place every visit in its reference and measure it there."""
+    """Place every visit in its reference, and measure it with what the earliest knows of the skeleton."""
     calls = [(unit, group.reference) for group in groups for unit in group.units]
-    done = iter(crew.map(stages.place_and_measure, calls, tell.of("measured", [one.visit for one, _ in calls], parts=2)))
+    visits = [unit.visit for unit, _ in calls]
+    found = iter(crew.map(stages.place, calls, tell.of("registered", visits)))
+    placed = [[next(found) for _ in group.units] for group in groups]
+    pairs = [(own, group[0]) for group in placed for own in group]
+    done = iter(crew.map(stages.measure, pairs, tell.of("measured", visits)))
     return [[next(done) for _ in group.units] for group in groups]
 
 
@@ -293,11 +298,11 @@ class _Teller:
     def __init__(self, progress: Progress | None, total: int) -> None:
         self.progress, self.total, self.done = progress, total, 0
 
-    def of(self, word: str, visits: Sequence[Visit], *, parts: int = 1) -> Callable[[int], None]:
+    def of(self, word: str, visits: Sequence[Visit]) -> Callable[[int], None]:
         """Return what to call when the part of visit number n is done."""
 
         def tell(number: int) -> None:
-            self.done += parts
+            self.done += 1
             if self.progress is not None:
                 visit = visits[number]
                 self.progress(self.done, self.total, f"{visit.patient_id} {visit.visit_id} {word}")

@@ -19,8 +19,8 @@ from monitor.types import Anatomy, Findings, Registration, RegistrationError, Sc
 REFUSED = "refused.txt"
 """Stands where a registration was not believable, and says why."""
 
-BROUGHT_SHARE = 0.7
-"""Share of a loose dense piece that must fall onto the reference's skeleton for it to be bone."""
+NEW_BEYOND_MM = 2.0
+"""What stands this far out of the first visit's bone, beside twice the residuals, is no error of outline, mm."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,20 @@ class Unit:
     def folder(self) -> Path:
         """Return the folder of the finished part."""
         return self.work / self.key
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A visit and its registration to the reference: no folder for the reference itself, a reason where it failed."""
+
+    unit: Unit
+    reference: Unit
+    folder: Path | None
+    refused: str = ""
+
+    def registration(self) -> Registration:
+        """Return the map between this visit and the reference."""
+        return Registration.identity() if self.folder is None else store.read_transform(self.folder)
 
 
 def key_of(visit: Visit) -> str:
@@ -68,6 +82,7 @@ def look(unit: Unit) -> None:
             skeleton=np.packbits(found.skeleton),
             left_out=np.packbits(found.left_out),
             mineral=np.packbits(pieces.labels > 0),
+            noise_blocks=found.noise_blocks_hu,
         )
         acquired = image.acquisition
         (folder / "look.json").write_text(
@@ -93,27 +108,17 @@ def look(unit: Unit) -> None:
     store.finish(unit.work, unit.key, write)
 
 
-def place_and_measure(unit: Unit, reference: Unit) -> Measured:
-    """Place a visit in its reference and measure it there; parts that are finished are not done again."""
-    is_reference = unit.key == reference.key
-    placed = None if is_reference else place(unit, reference)
-    refused = "" if placed is None or not (placed / REFUSED).exists() else (placed / REFUSED).read_text()
-    believed = None if refused else placed
-    return Measured(
-        visit=unit.visit,
-        looked=unit.folder,
-        measured=measure(unit, reference, believed),
-        placed=believed,
-        is_reference=is_reference,
-        refused=refused,
-    )
-
-
-def place(unit: Unit, reference: Unit) -> Path:
-    """Register a visit to the reference; return where the transform lies, or why there is none."""
+def place(unit: Unit, reference: Unit) -> Placed:
+    """Register a visit to the reference; parts that are finished are not done again."""
+    if unit.key == reference.key:
+        return Placed(unit, reference, folder=None)
     key = store.content_hash("place", unit.key, reference.key)
-    if (unit.work / key).exists():
-        return unit.work / key
+    folder = unit.work / key if (unit.work / key).exists() else _place(unit, reference, key)
+    refused = folder / REFUSED
+    return Placed(unit, reference, folder, refused.read_text() if refused.exists() else "")
+
+
+def _place(unit: Unit, reference: Unit, key: str) -> Path:
     one, two = load(reference.visit), load(unit.visit)
     try:
         found = registration.register(
@@ -130,16 +135,33 @@ def place(unit: Unit, reference: Unit) -> Path:
     return store.finish(unit.work, key, lambda folder: store.write_transform(folder, found))
 
 
-def measure(unit: Unit, reference: Unit, placed: Path | None) -> Path:
-    """Find mineral once more with the reference's skeleton brought over, and measure it: the second pass."""
-    key = store.content_hash("measure", unit.key, reference.key)
-    if (unit.work / key).exists():
-        return unit.work / key
+def measure(own: Placed, first: Placed) -> Measured:
+    """Find mineral once more with what other visits know of the skeleton, and measure it: the second pass.
+
+    Parameters
+    ----------
+    own, first : Placed
+        This visit, and the earliest of the same patient and region.
+    """
+    unit = own.unit
+    key = store.content_hash("measure", unit.key, own.reference.key, first.unit.key)
+    folder = unit.work / key if (unit.work / key).exists() else _measure(own, first, key)
+    return Measured(
+        visit=unit.visit,
+        looked=unit.folder,
+        measured=folder,
+        placed=None if own.refused else own.folder,
+        is_reference=own.folder is None,
+        refused=own.refused,
+    )
+
+
+def _measure(own: Placed, first: Placed, key: str) -> Path:
+    unit = own.unit
     image = load(unit.visit)
     found = looked(unit, image)
-    if placed is not None and unit.visit.skeleton_mask is None:
-        bone = brought(reference, image, store.read_transform(placed), found)
-        found = replace(found, skeleton=found.skeleton | bone)
+    if unit.visit.skeleton_mask is None and first.unit.key != unit.key and not (own.refused or first.refused):
+        found = replace(found, skeleton=known_skeleton(own, first, image, found))
     pieces = lesions.find(image, found, mask=_mask(unit.visit.lesion_mask, image))
     where = describe.describe(image, found, pieces, _labels(unit.visit.compartment_mask, image))
     table = burden.measure(image, found, pieces).merge(where, on="label")
@@ -254,7 +276,11 @@ def looked(unit: Unit, image: Scan) -> Anatomy:
     """Return the anatomy that ``look`` kept."""
     said = json.loads((unit.folder / "look.json").read_text())
     body, skeleton, left_out = (_unpacked(unit, name, image) for name in ("body", "skeleton", "left_out"))
-    return Anatomy(body, skeleton, left_out, noise_hu=said["noise_hu"], tissue_hu=said["tissue_hu"])
+    with np.load(unit.folder / "masks.npz") as kept:
+        blocks = kept["noise_blocks"]
+    return Anatomy(
+        body, skeleton, left_out, noise_hu=said["noise_hu"], tissue_hu=said["tissue_hu"], noise_blocks_hu=blocks
+    )
 
 
 def mineral(unit: Unit, image: Scan) -> np.ndarray:
@@ -262,22 +288,30 @@ def mineral(unit: Unit, image: Scan) -> np.ndarray:
     return _unpacked(unit, "mineral", image)
 
 
-def brought(fixed: Unit, image: Scan, placed: Registration, found: Anatomy) -> np.ndarray:
-    """Return loose dense pieces that the reference knows as skeleton, (z, y, x) bool.
+def known_skeleton(own: Placed, first: Placed, image: Scan, found: Anatomy) -> np.ndarray:
+    """Return this scan's skeleton as the earliest visit corrects it, (z, y, x) bool.
 
-    A piece is taken whole where most of it falls onto bone; a nodule beside a bone is not, though an error
-    of the registration lays part of it there.
+    Loose dense pieces that lie on bone of the first visit are bone. What stands out of it now, solid and
+    farther than the registration errs, has come since, and normal bone does not come: it is mineral.
     """
-    labels, count = ndimage.label((image.array >= anatomy.BONE_HU) & found.body & ~found.skeleton)
-    if count == 0:
-        return labels > 0
-    reference = load(fixed.visit)
-    known = looked(fixed, reference).skeleton.astype(np.float32)
-    dense = np.argwhere(labels > 0)
-    there = placed.to_baseline(grid.to_mm(image.image, dense))
-    bone = grid.sample(reference.image, known, there, order=0, outside=0.0)
-    share = ndimage.mean(bone, labels[tuple(dense.T)], np.arange(count + 1))
-    return np.asarray(np.nan_to_num(share) >= BROUGHT_SHARE)[labels]
+    before = load(first.unit.visit)
+    known = looked(first.unit, before).skeleton
+    away = ndimage.distance_transform_edt(~known, sampling=before.spacing_zyx_mm).astype(np.float32)
+
+    def distance(mask: np.ndarray) -> np.ndarray:
+        there = first.registration().from_baseline(own.registration().to_baseline(grid.to_mm(image.image, np.argwhere(mask))))
+        # Out of the first visit's field nothing is known: there this scan's own answer stands.
+        return np.nan_to_num(grid.sample(before.image, away, there))
+
+    error = _finite(own.registration().residual_mm) + _finite(first.registration().residual_mm)
+    skeleton = anatomy.without_new(
+        found.skeleton, distance, image.spacing_zyx_mm, reach_mm=NEW_BEYOND_MM + 2 * error
+    )
+    return anatomy.with_known(skeleton, (image.array >= anatomy.BONE_HU) & found.body & ~found.skeleton, distance)
+
+
+def _finite(value: float) -> float:
+    return value if np.isfinite(value) else 0.0
 
 
 def _unpacked(unit: Unit, name: str, image: Scan) -> np.ndarray:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import fcntl
+import functools
 import gzip
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import shutil
@@ -29,14 +32,23 @@ from monitor.types import Registration
 WORK = ".work"
 """Finished parts of visits."""
 
-STAGING = ".staging"
-"""A publication on its way; complete once it holds ``run.json``."""
+LOCK = "lock"
+"""File in ``.work`` that a run holds; what stands in it means nothing."""
 
-PUBLISHED = ("tables", "images", "run.json")
-"""What is swapped in, in this order: ``run.json`` is written last."""
+PART = ".part-"
+"""Begins the name of a part that is being written."""
 
-AFFINE = "from_baseline_affine.tfm"
-"""Affine part of a registration, as SimpleITK writes it."""
+STAGING, REPLACED = ".staging", ".replaced"
+"""A publication on its way, complete once it holds ``run.json``; and what it replaces, until it is removed."""
+
+READINGS = 3
+"""How often results are read again that were published anew meanwhile."""
+
+PUBLISHED = ("tables", "images")
+"""Folders that are swapped in before ``run.json``, which is written last."""
+
+AFFINE, DISPLACEMENT, REGISTRATION = "from_baseline_affine.tfm", "from_baseline_displacement.mha", "registration.json"
+"""Files of a registration. SimpleITK's own .h5 would hold both maps in one file, but never the same bytes twice."""
 
 PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "SimpleITK", "pydicom", "statsmodels")
 """Packages whose version can move a number."""
@@ -45,8 +57,12 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """A text cell that begins so is run by spreadsheets; it gets a leading apostrophe in CSV (OWASP)."""
 
 
-class StoreError(RuntimeError):
+class StoreError(ValueError):
     """A results folder that cannot be used."""
+
+
+class StoreBusyError(StoreError):
+    """A results folder that another run holds."""
 
 
 @dataclass(frozen=True)
@@ -59,19 +75,26 @@ class Results:
 
 
 def read_results(folder: str | Path) -> Results:
-    """Read a published results folder.
+    """Read a published results folder; a run that publishes meanwhile is never seen by half.
 
     Raises
     ------
     StoreError
-        If nothing was published there.
+        If nothing was published there, or it cannot be read.
     """
     root = Path(folder)
-    if not (root / "run.json").exists():
-        raise StoreError(f"a results folder must hold run.json, which is written last; {root} does not: run again")
-    run = json.loads((root / "run.json").read_text())
-    found = {name: tables.check(pd.read_parquet(root / "tables" / f"{name}.parquet"), name) for name in tables.SCHEMAS}
-    return Results(folder=root, tables=found, run=run)
+    for _ in range(READINGS):
+        before = _run_text(root)
+        try:
+            found = {name: _read_table(root / "tables" / f"{name}.parquet", name) for name in tables.SCHEMAS}
+            run = json.loads(before)
+        except (OSError, ValueError) as error:
+            if _run_text(root) == before:
+                raise StoreError(f"results must be as a run left them; {root} is damaged: {error}") from None
+            continue
+        if _run_text(root) == before:
+            return Results(folder=root, tables=found, run=run)
+    raise StoreError(f"results must stand still to be read; {root} was published anew {READINGS} times: try again")
 
 
 @contextlib.contextmanager
@@ -80,26 +103,37 @@ def locked(folder: str | Path) -> Iterator[Path]:
 
     Raises
     ------
+    StoreBusyError
+        If another run holds it.
     StoreError
-        If another run holds it, or it cannot be written.
+        If it cannot be written, or holds something else than results.
     """
     root = Path(folder)
+    foreign = [name for name in PUBLISHED if (root / name).exists()]
+    if foreign and not (root / WORK).exists() and not (root / "run.json").exists():
+        raise StoreError(
+            f"a results folder must be new, empty or hold results; {root} holds {', '.join(foreign)} not ours"
+        )
     try:
         (root / WORK).mkdir(parents=True, exist_ok=True)
-        handle = (root / WORK / "lock").open("w")
+        handle = (root / WORK / LOCK).open("w")
     except OSError as error:
         raise StoreError(f"a results folder must be writable; {root} is not: {error.strerror}") from None
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise StoreError(f"one run may write to a results folder at a time; another holds {root}") from None
+            raise StoreBusyError(f"one run may write to a results folder at a time; another holds {root}") from None
+        for part in (root / WORK).glob(f"{PART}*"):
+            shutil.rmtree(part, ignore_errors=True)
         _recover(root)
         yield root
 
 
 def finish(work: Path, key: str, write: Callable[[Path], None]) -> Path:
     """Keep one finished part: write it to a folder aside, then give it its name; half a part is never seen.
+
+    Worker processes may call this while their parent holds the lock; of two equal parts one stays.
 
     Parameters
     ----------
@@ -109,19 +143,22 @@ def finish(work: Path, key: str, write: Callable[[Path], None]) -> Path:
         Hash of all that the part depends on.
     write : callable
         Writes the part's files into the folder it is given.
+
+    Raises
+    ------
+    StoreError
+        If the disk does not take it.
     """
-    aside = Path(tempfile.mkdtemp(prefix=".part-", dir=work))
     try:
-        write(aside)
-        _sync(aside)
-        aside.chmod(0o755)
-        with contextlib.suppress(OSError):
-            aside.rename(work / key)  # an equal part that stands there already is as good
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    if not (work / key).is_dir():
-        raise StoreError(f"a finished part must be kept under its key; {work / key} could not be made")
-    return work / key
+        aside = Path(tempfile.mkdtemp(prefix=PART, dir=work))
+        try:
+            write(aside)
+            _seal(aside)
+            return _named(aside, work / key)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    except OSError as error:
+        raise StoreError(f"a finished part must be kept in {work}; the disk says: {error.strerror}") from error
 
 
 def publish(folder: Path, found: dict[str, pd.DataFrame], images: dict[str, Path], run: dict[str, object]) -> None:
@@ -133,22 +170,32 @@ def publish(folder: Path, found: dict[str, pd.DataFrame], images: dict[str, Path
         Every table of ``tables.SCHEMAS``.
     images : dict of str to Path
         Path below ``images`` to the finished file; hard-linked where the disk allows.
+    run : dict
+        What ``run.json`` says; NaN becomes null.
+
+    Raises
+    ------
+    StoreError
+        If the disk does not take it: the results before stay as they were.
     """
     staging = folder / STAGING
     shutil.rmtree(staging, ignore_errors=True)
     try:
-        (staging / "tables").mkdir(parents=True)
-        (staging / "images").mkdir()
+        for name in PUBLISHED:
+            (staging / name).mkdir(parents=True)
         for name in tables.SCHEMAS:
             write_table(tables.check(found[name], name), staging / "tables" / name)
         for name, source in sorted(images.items()):
             _link(source, staging / "images" / name)
         _sync(staging)
-        _write(staging / "run.json.part", json.dumps(run, indent=1, sort_keys=True, default=str).encode())
+        text = json.dumps(_plain(run), indent=1, sort_keys=True, allow_nan=False, default=str)
+        _write(staging / "run.json.part", text.encode())
         (staging / "run.json.part").rename(staging / "run.json")
     except OSError as error:
-        shutil.rmtree(staging, ignore_errors=True)
         raise StoreError(f"results could not be written to {folder}: {error.strerror}; nothing was published") from None
+    finally:
+        if not (staging / "run.json").exists():
+            shutil.rmtree(staging, ignore_errors=True)
     _recover(folder)
 
 
@@ -173,23 +220,30 @@ def write_labels(path: Path, labels_zyx: np.ndarray, like: sitk.Image) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as aside:
         plain = Path(aside) / "labels.nii"
         sitk.WriteImage(image, str(plain))
-        with path.open("wb") as raw, gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as packed:
-            packed.write(plain.read_bytes())
+        if plain.stat().st_size < labels_zyx.nbytes:  # ITK does not notice a full disk
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        with (
+            plain.open("rb") as whole,
+            path.open("wb") as raw,
+            gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as packed,
+        ):
+            shutil.copyfileobj(whole, packed, 1 << 20)
 
 
 def write_transform(folder: Path, registration: Registration) -> None:
     """Write a registration in forms that SimpleITK reads: an affine ``.tfm`` and a displacement image.
 
-    A point x of the baseline lies at affine(x + displacement(x)) of the visit, all LPS mm.
+    A point x of the baseline lies at affine(x + displacement(x)) of the visit, all LPS mm. In SimpleITK that is
+    ``CompositeTransform([affine, DisplacementFieldTransform(displacement)])``, the field cast to float64.
     """
     affine = sitk.AffineTransform(3)
     affine.SetMatrix([float(v) for v in registration.matrix[:3, :3].ravel()])
     affine.SetTranslation([float(v) for v in registration.matrix[:3, 3]])
     sitk.WriteTransform(affine, str(folder / AFFINE))
     if registration.field_mm is not None:
-        sitk.WriteImage(registration.field_mm, str(folder / "from_baseline_displacement.mha"), True)
-    said = {"residual_mm": registration.residual_mm, "method": registration.method}
-    (folder / "registration.json").write_text(json.dumps(said, sort_keys=True))
+        sitk.WriteImage(registration.field_mm, str(folder / DISPLACEMENT), True)
+    said = _plain({"residual_mm": registration.residual_mm, "method": registration.method})
+    _write(folder / REGISTRATION, json.dumps(said, sort_keys=True, allow_nan=False).encode())
 
 
 def read_transform(folder: Path) -> Registration:
@@ -198,35 +252,35 @@ def read_transform(folder: Path) -> Registration:
     matrix = np.eye(4)
     matrix[:3, :3] = np.array(affine.GetMatrix()).reshape(3, 3)
     matrix[:3, 3] = affine.TransformPoint((0.0, 0.0, 0.0))
-    bend = folder / "from_baseline_displacement.mha"
-    said = json.loads((folder / "registration.json").read_text())
+    bend = folder / DISPLACEMENT
+    said = json.loads((folder / REGISTRATION).read_text())
     return Registration(
         matrix=matrix,
         field_mm=sitk.ReadImage(str(bend)) if bend.exists() else None,
-        residual_mm=float(said["residual_mm"]),
+        residual_mm=float("nan") if said["residual_mm"] is None else float(said["residual_mm"]),
         method=str(said["method"]),
     )
 
 
-def content_hash(*parts: str | Path) -> str:
-    """Return the SHA-256 of texts and of files; a folder counts with the names and bytes of its files."""
+def content_hash(*parts: bytes | str | Path) -> str:
+    """Return the SHA-256, in hex, of bytes, texts and files; a folder counts with its files' names and bytes.
+
+    Each part is hashed on its own first, so that no two lists of parts run together.
+    """
     digest = hashlib.sha256()
     for part in parts:
-        if isinstance(part, str):
-            digest.update(b"t" + hashlib.sha256(part.encode()).digest())
-        else:
-            for name, path in _files(part):
-                digest.update(b"f" + hashlib.sha256(name.encode()).digest())
-                with path.open("rb") as stream:
-                    digest.update(hashlib.file_digest(stream, "sha256").digest())
+        kind, content = _hashed(part)
+        digest.update(kind + content)
     return digest.hexdigest()
 
 
+@functools.cache
 def source_hash() -> str:
-    """Return the hash of this package's own source and of the packages whose version can move a number."""
+    """Return the hash of the package's own source and data, and of the packages whose version can move a number."""
     here = Path(__file__).parent
-    sources = [path for path in sorted(here.rglob("*.py")) if "__pycache__" not in path.parts]
-    return content_hash(json.dumps(environment(), sort_keys=True), *sources)
+    sources = [*here.rglob("*.py"), *(here / "data").rglob("*.toml")]
+    named = [(str(path.relative_to(here)), path) for path in sorted(sources)]
+    return content_hash(json.dumps(environment(), sort_keys=True), *(part for pair in named for part in pair))
 
 
 def environment() -> dict[str, str]:
@@ -242,29 +296,85 @@ def prune(work: Path, keep: set[str]) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
+def _seal(part: Path) -> None:
+    """Make a part's files read-only and bring them to the disk: published files are links to these."""
+    for path in part.rglob("*"):
+        if path.is_file():
+            path.chmod(0o444)
+    part.chmod(0o755)
+    _sync(part)
+
+
+def _named(part: Path, kept: Path) -> Path:
+    try:
+        part.rename(kept)
+    except OSError:
+        if not kept.is_dir():  # else an equal part stands there already
+            raise
+    return kept
+
+
 def _recover(root: Path) -> None:
     """Swap in a complete staging folder, or sweep up an incomplete one.
 
     ``run.json`` of the old results goes first and that of the new ones comes last, so that a reader never
     sees a mixture; a kill in between leaves the staging folder, and the next run swaps the rest in.
     """
-    staging = root / STAGING
-    if not (staging / "run.json").exists():
-        shutil.rmtree(staging, ignore_errors=True)
-        return
-    (root / "run.json").unlink(missing_ok=True)
-    for name in PUBLISHED:
-        if (staging / name).exists():
-            if (root / name).is_dir():
-                shutil.rmtree(root / name)
-            (staging / name).rename(root / name)
-    shutil.rmtree(staging, ignore_errors=True)
+    staging, replaced = root / STAGING, root / REPLACED
+    try:
+        shutil.rmtree(replaced, ignore_errors=True)
+        if (staging / "run.json").exists():
+            replaced.mkdir()
+            (root / "run.json").unlink(missing_ok=True)
+            for name in PUBLISHED:
+                if (staging / name).exists():
+                    if (root / name).exists():
+                        (root / name).rename(replaced / name)
+                    (staging / name).rename(root / name)
+            _sync_folder(root)
+            (staging / "run.json").rename(root / "run.json")
+            _sync_folder(root)
+    except OSError as error:
+        raise StoreError(f"results must be movable within {root}: {error.strerror}; run again to go on") from None
+    for rest in (staging, replaced):
+        shutil.rmtree(rest, ignore_errors=True)
 
 
-def _files(path: Path) -> list[tuple[str, Path]]:
-    if path.is_dir():
-        return [(str(one.relative_to(path)), one) for one in sorted(path.rglob("*")) if one.is_file()]
-    return [(path.name, path)]
+def _run_text(root: Path) -> str:
+    try:
+        return (root / "run.json").read_text(encoding="utf-8")
+    except OSError:
+        raise StoreError(
+            f"a results folder must hold run.json, which is written last; {root} does not: run again"
+        ) from None
+
+
+def _read_table(path: Path, name: str) -> pd.DataFrame:
+    return tables.check(pq.read_table(path).to_pandas(), name)
+
+
+def _hashed(part: bytes | str | Path) -> tuple[bytes, bytes]:
+    """Return what kind of part it is and its digest."""
+    if isinstance(part, bytes):
+        return b"b", hashlib.sha256(part).digest()
+    if isinstance(part, str):
+        return b"t", hashlib.sha256(part.encode()).digest()
+    if not part.is_dir():
+        with part.open("rb") as stream:
+            return b"f", hashlib.file_digest(stream, "sha256").digest()
+    inner = hashlib.sha256()
+    for path in sorted(path for path in part.rglob("*") if path.is_file()):
+        inner.update(hashlib.sha256(os.fsencode(path.relative_to(part))).digest() + _hashed(path)[1])
+    return b"d", inner.digest()
+
+
+def _plain(value: object) -> object:
+    """Return what JSON can hold: NaN and infinity, which it does not know, become null."""
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _harmless(text: object) -> object:
@@ -287,8 +397,18 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Bring a folder's files to the disk before it gets its name."""
-    for path in folder.rglob("*"):
-        if path.is_file():
+    """Bring a folder's files and names to the disk before it gets its own name."""
+    for path in [folder, *folder.rglob("*")]:
+        if path.is_dir():
+            _sync_folder(path)
+        else:
             with path.open("rb") as stream:
                 os.fsync(stream.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

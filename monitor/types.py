@@ -84,7 +84,8 @@ class Anatomy:
     """What of a scan is patient, and what of the patient is normal bone; masks are (z, y, x) bool.
 
     ``left_out`` is what a reader excluded; ``noise_hu`` is the SD of the noise and ``tissue_hu`` the level
-    of soft tissue, both HU and NaN where there was too little soft tissue to tell.
+    of soft tissue, both HU and NaN where there was too little soft tissue to tell. ``noise_blocks_hu`` is
+    the noise block by block, (bz, by, bx) for blocks of equal size that tile the scan from its first voxel.
     """
 
     body: np.ndarray
@@ -92,6 +93,7 @@ class Anatomy:
     left_out: np.ndarray
     noise_hu: float
     tissue_hu: float
+    noise_blocks_hu: np.ndarray
 
 
 @dataclass(frozen=True)

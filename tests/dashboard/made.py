@@ -12,8 +12,14 @@ from monitor import store, tables
 
 FIRST_DAY = date(2023, 3, 6)
 
+PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
+    "0000000a49444154789c6360000000020001e221bc330000000049454e44ae426082"
+)
+"""A picture of one pixel."""
+
 P001_VOLUMES = {
-    1: [410.0, 455.0, 520.0, 640.0, 702.0],
+    1: [410.0, 455.0, 520.0, 640.0, 742.0],
     2: [210.0, 150.0, 84.0, 22.0, 0.0],
     3: [96.0, 99.0, 94.0, 97.0, 101.0],
     4: [None, None, 38.0, 71.0, 122.0],
@@ -48,7 +54,7 @@ def write_results(folder: Path, pictures: dict[str, bytes] | None = None, *, mor
         images[name] = aside / f"{number}.png"
         images[name].parent.mkdir(parents=True, exist_ok=True)
         images[name].write_bytes(content)
-    run = {"version": "0.1.0", "start": "2026-11-23T08:00:00Z", "end": "2026-11-23T08:12:00Z"}
+    run = {"software": {"name": "calcitrack", "version": "0.1.0"}, "ended": "2026-11-23T08:12:00+00:00"}
     with store.locked(folder):
         store.publish(folder, made_tables(more_patients), images, run)
     return folder
@@ -57,7 +63,7 @@ def write_results(folder: Path, pictures: dict[str, bytes] | None = None, *, mor
 def write_empty(folder: Path) -> Path:
     """Publish results in which nobody was measured."""
     with store.locked(folder):
-        store.publish(folder, {name: tables.empty(name) for name in tables.SCHEMAS}, {}, {"version": "0.1.0"})
+        store.publish(folder, {name: tables.empty(name) for name in tables.SCHEMAS}, {}, {})
     return folder
 
 
@@ -220,7 +226,9 @@ def _simple(count: int) -> list[dict[str, list[dict]]]:
         size = float(rng.lognormal(6.6, 0.8)) * np.exp(rng.normal(0.12, 0.25) * years)
         volumes = size * rng.normal(1, 0.04, visits)
         condition = ("JDM", "GACI", "FOP")[number % 3]
-        courses.append(_course(f"P{number + 5:03d}", list(years - years[0]), list(volumes), condition, "AB"[number % 2]))
+        courses.append(
+            _course(f"P{number + 5:03d}", list(years - years[0]), list(volumes), condition, "AB"[number % 2])
+        )
     return courses
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 CHOSEN, REST, TREATMENT, EVENT, TREND = "#2F7FC1", "#8A939C", "#C98A00", "#B5557F", "#8A6D3B"
 """Mid tones after Okabe and Ito: 3 to 1 and more on the light and on the dark page."""
 
+COURSE_PX, LANE_PX, MARGINS_PX = 270, 26, 54
+"""Heights within a patient's figure."""
+
 COUNTS_BAND = "rgba(138,147,156,0.16)"
 """Where a change from the baseline is too small to count."""
 
@@ -25,13 +28,14 @@ FONT = "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', 'DejaVu Sans', 
 MOMENTS = {"surgery": "star", "flare": "triangle-up", "injury": "x", "exposure": "square"}
 """Symbols of events that are moments."""
 
+MOMENTS_LANE = "events"
+"""Name of the lane of moments."""
+
 LASTING = ("treatment", "exposure")
 """Kinds of event that go on when no end is recorded."""
 
 
-def cohort_figure(
-    courses: pd.DataFrame, *, chosen: str | None, title: str, unit: str, log: bool = False
-) -> go.Figure:
+def cohort_figure(courses: pd.DataFrame, *, chosen: str | None, title: str, unit: str, log: bool = False) -> go.Figure:
     """Draw everybody's trajectory in one trace with gaps, and the chosen patient's on top.
 
     Parameters
@@ -51,10 +55,10 @@ def cohort_figure(
     figure.add_trace(_lines(courses, REST, unit, name="all patients", width=1.2, size=4, opacity=0.55))
     own = courses[courses["patient_id"] == chosen]
     figure.add_trace(_lines(own, CHOSEN, unit, name=chosen or "", width=2.8, size=8, opacity=1.0))
-    _style(figure, height=340)
-    figure.update_xaxes(title="Years since baseline")
-    figure.update_yaxes(title=title, type="log" if log else "linear", rangemode="tozero")
-    figure.update_layout(clickmode="event", hovermode="closest")
+    _style(figure, height=300)
+    figure.update_xaxes(title_text="Years since baseline")
+    figure.update_yaxes(title_text=title, type="log" if log else "linear", rangemode="tozero")
+    figure.update_layout(clickmode="event", hovermode="closest", showlegend=False)
     if not courses["value"].notna().any():
         _say_nothing(figure, "Nothing was measured here.")
     return figure
@@ -89,15 +93,12 @@ def patient_figure(
     for trace in (_counts_band(changes, course), _fitted(trend, course), *_measured(course)):
         if trace is not None:
             figure.add_trace(trace)
-    _style(figure, height=330 + 26 * len(lanes))
-    share = 26 * len(lanes) / (250 + 26 * len(lanes))
-    figure.update_layout(
-        xaxis={"title": "Years since baseline", "range": span, "anchor": "y2" if lanes else "y"},
-        yaxis={"title": title, "rangemode": "tozero", "domain": [share + 0.03 if lanes else 0, 1]},
-        hovermode="closest",
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left"},
-        showlegend=True,
-    )
+    lanes_px = LANE_PX * len(lanes)
+    _style(figure, height=COURSE_PX + MARGINS_PX + lanes_px)
+    share = lanes_px / (COURSE_PX + lanes_px)
+    figure.update_xaxes(title_text="Years since baseline", range=span, anchor="y2" if lanes else "y")
+    figure.update_yaxes(title_text=title, rangemode="tozero", domain=[share + 0.03 if lanes else 0, 1])
+    figure.update_layout(hovermode="closest", showlegend=False)
     if lanes:
         _draw_lanes(figure, events, lanes, span, share)
     if course.empty or not (course["value"].notna() | course["value_observed"].notna()).any():
@@ -105,7 +106,9 @@ def patient_figure(
     return figure
 
 
-def _lines(rows: pd.DataFrame, colour: str, unit: str, *, name: str, width: float, size: int, opacity: float) -> go.Scatter:
+def _lines(
+    rows: pd.DataFrame, colour: str, unit: str, *, name: str, width: float, size: int, opacity: float
+) -> go.Scatter:
     """Return one trace for any number of patients: a row without a value between them breaks the line."""
     parts = [pd.concat([own, own.tail(1).assign(value=np.nan)]) for _, own in rows.groupby("patient_id", sort=False)]
     broken = pd.concat(parts) if parts else rows
@@ -119,7 +122,6 @@ def _lines(rows: pd.DataFrame, colour: str, unit: str, *, name: str, width: floa
         line={"color": colour, "width": width},
         marker={"color": colour, "size": size},
         hovertemplate=f"%{{customdata[0]}} %{{customdata[1]}}<br>%{{x:.2f}} years: %{{y:,.4~g}} {unit}<extra></extra>",
-        showlegend=False,
     )
 
 
@@ -130,9 +132,9 @@ def _measured(course: pd.DataFrame) -> list[go.Scatter]:
     partly = ~whole & course["value_observed"].notna()
     joined = course[whole & comparable]
     return [
-        _points(joined, "value", "measured, 95 % limits", symbol="circle", mode="lines+markers"),
-        _points(course[whole & ~comparable], "value", "not comparable with baseline", symbol="diamond-open"),
-        _points(course[partly], "value_observed", "seen in part of the field only", symbol="triangle-up-open"),
+        _points(joined, "value", "measured (95 % limits)", symbol="circle", mode="lines+markers"),
+        _points(course[whole & ~comparable], "value", "not comparable", symbol="diamond-open"),
+        _points(course[partly], "value_observed", "seen in part only", symbol="triangle-up-open"),
     ]
 
 
@@ -164,12 +166,11 @@ def _points(rows: pd.DataFrame, column: str, name: str, *, symbol: str, mode: st
         line={"color": CHOSEN, "width": 1.6},
         marker={"color": CHOSEN, "size": 9, "symbol": symbol, "line": {"width": 2, "color": CHOSEN}},
         error_y=error if limited else None,
-        showlegend=len(rows) > 0,
     )
 
 
-def _remark(why: object) -> str:
-    return "" if pd.isna(why) or not why else f"<br>{why}"  # type: ignore[call-overload]
+def _remark(why: Any) -> str:
+    return "" if pd.isna(why) or not why else f"<br>{why}"
 
 
 def _counts_band(changes: pd.DataFrame, course: pd.DataFrame) -> go.Scatter | None:
@@ -188,7 +189,7 @@ def _counts_band(changes: pd.DataFrame, course: pd.DataFrame) -> go.Scatter | No
         fillcolor=COUNTS_BAND,
         line={"width": 0},
         mode="lines",
-        name="too small a change to count",
+        name="change too small to count",
         hoverinfo="skip",
     )
 
@@ -206,15 +207,21 @@ def _span(course: pd.DataFrame, events: pd.DataFrame) -> list[float]:
     """Return the range of the time axis: all visits and events, and some room."""
     times = pd.concat([course["years"], events["years"], events["end_years"]]).dropna()
     low, high = (times.min(), times.max()) if len(times) else (0.0, 1.0)
-    room = 0.05 * (high - low) + 0.05
+    room = 0.05 * (high - low) or 0.5
     return [float(low - room), float(high + room)]
 
 
 def _lanes(events: pd.DataFrame) -> list[str]:
     """Return the lanes from the top: one a treatment or exposure, then one for all moments."""
     lasting = events[_lasts(events)]
-    moments = ["events"] if len(lasting) < len(events) else []
-    return [*dict.fromkeys(lasting["name"].fillna("treatment").astype(str)), *moments]
+    moments = [MOMENTS_LANE] if len(lasting) < len(events) else []
+    return [*dict.fromkeys(lasting["name"].astype(str)), *moments]
+
+
+def _lane_names(lanes: list[str]) -> list[str]:
+    """Return what stands left of the lowest and of the highest lane."""
+    lowest = MOMENTS_LANE if lanes[-1] == MOMENTS_LANE else "treatment"
+    return [lowest] if len(lanes) == 1 else [lowest, "treatment"]
 
 
 def _lasts(events: pd.DataFrame) -> pd.Series:
@@ -227,30 +234,31 @@ def _draw_lanes(figure: go.Figure, events: pd.DataFrame, lanes: list[str], span:
     row = {lane: height - 1 - number for number, lane in enumerate(lanes)}
     figure.update_layout(
         yaxis2={
-            "domain": [0, share], "range": [-0.5, height - 0.5], "tickvals": list(row.values()),
-            "ticktext": list(row), "showgrid": False, "zeroline": False, "fixedrange": True, "ticks": "",
+            "domain": [0, share], "range": [-0.5, height - 0.5], "tickvals": sorted({0, height - 1}),
+            "ticktext": _lane_names(lanes), "showgrid": False, "zeroline": False, "fixedrange": True, "ticks": "",
         }
     )  # fmt: skip
+    event: Any
     for event in events[_lasts(events)].itertuples():
         end = span[1] if pd.isna(event.end_years) else float(event.end_years)
         y = row[str(event.name)]
         box = {"type": "rect", "x0": event.years, "x1": end, "line": {"width": 0}, "fillcolor": TREATMENT}
-        figure.add_shape(box, yref="y2", y0=y - 0.36, y1=y + 0.36, opacity=0.85)
+        figure.add_shape(box, yref="y2", y0=y - 0.36, y1=y + 0.36, opacity=0.42)
         figure.add_shape(box, yref="y domain", y0=0, y1=1, opacity=0.07)
         label = f"{event.name} →" if pd.isna(event.end_years) else str(event.name)
-        how = {"showarrow": False, "xanchor": "left", "font": {"color": "#111111", "size": 12}}
+        how = {"showarrow": False, "xanchor": "left", "font": {"size": 12}}
         figure.add_annotation(x=event.years, y=y, yref="y2", text=label, **how)
     moments = events[~_lasts(events)]
     if moments.empty:
         return
     symbols = [MOMENTS.get(kind, "circle") for kind in moments["kind"]]
     named = zip(moments["kind"], moments["name"], strict=True)
-    label = [kind if name == kind else f"{kind}: {name}" for kind, name in named]
+    labels = [kind if name == kind else f"{kind}: {name}" for kind, name in named]
     figure.add_trace(
         go.Scatter(
-            x=moments["years"], y=[row["events"]] * len(moments), yaxis="y2", mode="markers+text", text=label,
+            x=moments["years"], y=[row[MOMENTS_LANE]] * len(moments), yaxis="y2", mode="markers+text", text=labels,
             textposition="middle right", marker={"symbol": symbols, "size": 10, "color": EVENT},
-            showlegend=False, hovertemplate="%{text}, %{x:.2f} years<extra></extra>", cliponaxis=False,
+            hovertemplate="%{text}, %{x:.2f} years<extra></extra>", cliponaxis=False,
         )
     )  # fmt: skip
     for years in moments["years"].dropna():
@@ -263,16 +271,20 @@ def _style(figure: go.Figure, *, height: int) -> None:
     figure.update_layout(
         template="none",
         height=height,
-        margin={"l": 64, "r": 16, "t": 34, "b": 44},
+        margin={"l": 70, "r": 14, "t": 12, "b": 42},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"family": FONT, "size": 13},
         separators=f".{words.THIN}",
         hoverlabel={"font": {"family": FONT}},
     )
-    figure.update_xaxes(zeroline=False, showgrid=False, showline=True, ticks="outside", ticklen=4)
-    figure.update_yaxes(zeroline=False, showgrid=True, showline=False, title_standoff=8)
+    figure.update_xaxes(zeroline=False, showgrid=False, showline=True, ticks="outside", ticklen=4, title_font_size=13)
+    figure.update_yaxes(
+        zeroline=False, showgrid=True, showline=False, title={"standoff": 8, "font": {"size": 13}}, tickformat=",~g"
+    )
 
 
 def _say_nothing(figure: go.Figure, text: str) -> None:
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False)
     figure.add_annotation(x=0.5, y=0.5, xref="paper", yref="paper", text=text, showarrow=False)

@@ -1,0 +1,123 @@
+"""The application as a browser meets it."""
+
+import json
+import re
+
+import pytest
+
+from dashboard import app as application
+from dashboard import create_app, guard, serve
+from monitor.store import StoreError
+from tests.dashboard.made import write_empty, write_results
+
+
+def callback(client, app, output: str, **inputs: object):
+    """Ask a callback as the page does."""
+    found = next(key for key in app.callback_map if output in key)
+    known = app.callback_map[found]["inputs"], app.callback_map[found]["state"]
+    values = [[{**one, "value": inputs.get(f"{one['id']}.{one['property']}")} for one in part] for part in known]
+    outputs = [dict(zip(("id", "property"), one.split("."), strict=True)) for one in found.strip(".").split("...")]
+    asked = {"output": found, "outputs": outputs, "inputs": values[0], "state": values[1], "changedPropIds": []}
+    return client.post("/_dash-update-component", json=asked)
+
+
+@pytest.mark.parametrize("path", ["/", "/patient/P001"])
+def test_the_page_is_plain_and_in_english(client, path):
+    """Language, a title without a name, and nothing of the patient in the page itself."""
+    html = client.get(path).get_data(as_text=True)
+    assert '<html lang="en">' in html
+    assert "<title>calcitrack</title>" in html
+    assert "P001" not in html
+
+
+def test_the_page_names_no_other_host(client):
+    """No script, style or font comes from elsewhere, and all that is asked for is there."""
+    html = client.get("/").get_data(as_text=True)
+    sources = re.findall(r'(?:src|href)="([^"]+)"', html)
+    assert sources
+    for source in sources:
+        assert re.match("/[^/]", source)
+        assert client.get(source).status_code == 200
+
+
+def test_styles_fetch_nothing(client):
+    """The style sheet has no address in it."""
+    css = client.get("/assets/page.css").get_data(as_text=True)
+    assert "url(" not in css
+    assert "@import" not in css
+
+
+def test_the_layout_is_assembled(client):
+    """The page's parts come as data, with the patients' names only there."""
+    assert "cohort-figure" in json.dumps(client.get("/_dash-layout").get_json())
+
+
+def test_a_callback_answers(client, app):
+    """Figure and words of the cohort, over the wire."""
+    asked = {"quantity.value": "volume_mm3", "compartment.value": "total", "condition.value": "", "scale.value": "log"}
+    answer = callback(client, app, "cohort-figure.figure", **asked, **{"place.pathname": "/patient/P002"})
+    assert answer.status_code == 200
+    assert "P002 is highlighted" in answer.get_json()["response"]["cohort-words"]["children"]
+
+
+def test_every_part_of_a_patient_answers(client, app):
+    """Title, course, lesions, pair and picture of a patient, over the wire."""
+    place = {"place.pathname": "/patient/P001", "lesions.selectedRows": [{"lesion_id": 1}], "left-visit.value": "V2"}
+    for output in ("patient-title.children", "patient-figure.figure", "lesions.rowData", "left-visit.options",
+                   "left-picture.children", "patients.rowData"):  # fmt: skip
+        assert callback(client, app, output, **place).status_code == 200, output
+
+
+def test_a_new_run_is_shown_without_a_restart(tmp_path):
+    """The results are read anew once they were published anew, and kept while they are swapped."""
+    folder = write_empty(tmp_path / "results")
+    browser = create_app(folder).server.test_client()
+    browser.get("/")
+    assert "JDM" not in browser.get("/_dash-layout").get_data(as_text=True)
+    (folder / "run.json").rename(folder / "aside.json")
+    assert browser.get("/_dash-layout").status_code == 200
+    write_results(folder)
+    assert "JDM" in browser.get("/_dash-layout").get_data(as_text=True)
+
+
+def test_no_results_are_an_error_of_ours_to_tell(tmp_path):
+    """A folder without results is refused when the application is made."""
+    with pytest.raises(StoreError, match=r"must hold run\.json"):
+        create_app(tmp_path)
+
+
+def test_other_hosts_are_refused_before_anything_listens(folder):
+    """The message says why."""
+    with pytest.raises(ValueError, match="no sign-in"):
+        serve(folder, host="0.0.0.0")
+
+
+def test_it_listens_where_it_was_told(folder, monkeypatch):
+    """Host and port go to the server, which says nothing of itself."""
+    asked = {}
+
+    class Server:
+        effective_port = 8051
+
+        def run(self):
+            asked["run"] = True
+
+    def make(app, **options):
+        asked.update(options)
+        return Server()
+
+    monkeypatch.setattr(application.waitress, "create_server", make)
+    serve(folder, port=8051)
+    assert asked == {"host": "127.0.0.1", "port": 8051, "threads": application.THREADS, "ident": None, "run": True}
+
+
+def test_two_applications_share_nothing(folder):
+    """Each has a cookie of its own: nothing lives at the top of a module."""
+    cookies = [create_app(folder).server.test_client().get("/").headers["Set-Cookie"] for _ in range(2)]
+    assert cookies[0] != cookies[1]
+    assert all(cookie.startswith(guard.COOKIE) for cookie in cookies)
+
+
+def test_it_is_alive(stranger):
+    """The sign of life holds no data and needs no cookie."""
+    assert stranger.get("/healthz").status_code == 200

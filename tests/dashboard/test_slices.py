@@ -1,0 +1,64 @@
+"""Which files are served: pictures below images, and nothing else whatever is asked."""
+
+import pytest
+
+from dashboard import slices
+
+
+def test_a_picture_is_found(folder):
+    """Patient, visit and name lead to the file."""
+    assert slices.picture(folder, "P001", "V5", slices.lesion_file(1)).is_file()
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        ("P001", "V5", "lesions.nii.gz"),
+        ("P001", "V5", "lesion_1.png"),
+        ("P001", "V9", "qc.png"),
+        ("..", "tables", "qc.png"),
+        ("P001", "..", "qc.png"),
+        ("P001", "V5/..", "qc.png"),
+        ("", "V5", "qc.png"),
+        ("P001", "V5", "qc.png\n"),
+        ("P001", "V5", "../../../run.json"),
+    ],
+)
+def test_nothing_else_is_found(folder, wanted):
+    """Other files, other folders and odd names are not there."""
+    assert slices.picture(folder, *wanted) is None
+
+
+def test_a_link_out_of_the_folder_is_not_followed(tmp_path):
+    """A picture that is a link to elsewhere is not served."""
+    (tmp_path / "secret.png").write_bytes(b"x")
+    visit = tmp_path / "results" / "images" / "P001" / "V1"
+    visit.mkdir(parents=True)
+    (visit / "qc.png").symlink_to(tmp_path / "secret.png")
+    assert slices.picture(tmp_path / "results", "P001", "V1", "qc.png") is None
+
+
+def test_a_picture_is_sent_as_one(client):
+    """The route answers with a PNG that is not kept by the browser."""
+    answer = client.get("/images/P001/V5/qc.png")
+    assert (answer.status_code, answer.mimetype) == (200, "image/png")
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/images/P001/V5/none.png",
+        "/images/P001/V5/lesion_0099.png",
+        "/images/P001",
+        "/images/P001/V5/x/qc.png",
+        "/images/../run.json",
+        "/images/%2e%2e/%2e%2e/run.json",
+        "/images/P001/..%2f..%2f..%2frun.json/qc.png",
+        "/images//etc/passwd",
+    ],
+)
+def test_what_is_not_there_is_404(client, path):
+    """Never the page, and never another file."""
+    assert client.get(path).status_code in {404, 308}
+    assert client.get(path, follow_redirects=True).status_code == 404
