@@ -114,6 +114,10 @@ def _register_pictures(app: Dash, read: Callable[[], Results]) -> None:
     def _pair(rows: Rows, path: str) -> tuple:
         return show_pair(read(), path, rows)
 
+    @app.callback(Output("lesion-words", "children"), Input("lesions", "selectedRows"), State("place", "pathname"))
+    def _words(rows: Rows, path: str) -> str:
+        return show_lesion(read(), path, rows)
+
     for side in ("left", "right"):
 
         @app.callback(
@@ -163,7 +167,8 @@ def show_patient(results: Results, path: str | None) -> tuple:
     if patient is None:
         return False, words.nobody(path, views.patient_ids(results)), True, "", "", "", None, None
     visits = views.visit_rows(results, patient)
-    checked = [v for v in visits["visit_id"] if slices.picture(results.folder, patient, v, "qc.png")]
+    scans = zip(visits["visit_id"], visits["scan_id"].fillna(""), strict=True)
+    checks = [slices.address(results.folder, patient, str(v), "qc.png", scan=str(scan)) for v, scan in scans]
     refused = views.refused_rows(results, patient)
     return (
         True,
@@ -172,7 +177,7 @@ def show_patient(results: Results, path: str | None) -> tuple:
         patient,
         words.about_patient(views.about(results, patient), visits),
         words.event_sentence(views.events(results, patient)),
-        layout.scans_table(visits, checked=checked) if len(visits) else "No scan of this patient was measured.",
+        layout.scans_table(visits, checks=checks) if len(visits) else "No scan of this patient was measured.",
         layout.refused_table(refused) if len(refused) else None,
     )
 
@@ -196,7 +201,7 @@ def show_course(results: Results, path: str | None, quantity: str, compartment: 
         title=words.axis_title(quantity, unit),
     )
     latest = views.latest_change(results, patient, quantity, compartment)
-    told = words.change_sentence(latest, events, visits=course["value_observed"].notna().sum(), where=compartment)
+    told = words.change_sentence(latest, events, course=course, where=compartment)
     tone = words.mark(words.VERDICTS, None if latest is None else latest["verdict"])
     described = " ".join(
         filter(None, (words.course_sentence(course, quantity), words.trend_sentence(trend.get("rate"))))
@@ -222,6 +227,13 @@ def show_pair(results: Results, path: str | None, rows: Rows) -> tuple:
     return f"Lesion {lesion}", options, first, options, last, False
 
 
+def show_lesion(results: Results, path: str | None, rows: Rows) -> str:
+    """Return in words where the selected lesion is and what became of it: all that its row may be too narrow for."""
+    patient, lesion = views.patient_of(path, results), _lesion(rows)
+    found = [row for row in views.lesion_rows(results, patient) if row["lesion_id"] == lesion] if patient else []
+    return words.lesion_sentence(found[0]) if found else ""
+
+
 def show_picture(results: Results, path: str | None, rows: Rows, visit: str | None) -> Component | None:
     """Return the picture of a lesion at a visit, or the words that say why there is none."""
     patient, lesion = views.patient_of(path, results), _lesion(rows)
@@ -232,11 +244,8 @@ def show_picture(results: Results, path: str | None, rows: Rows, visit: str | No
     if row.empty:
         return None
     told = words.picture_sentence(row.iloc[0])
-    name = slices.lesion_file(lesion)
-    found = slices.picture(results.folder, patient, visit, name) is not None
-    return layout.picture(
-        slices.url(patient, visit, name) if found else None, told, f"Lesion {lesion} at {visit}. {told}"
-    )
+    source = slices.address(results.folder, patient, visit, slices.lesion_file(lesion))
+    return layout.picture(source, told, f"Lesion {lesion} at {visit}. {told}")
 
 
 def _clicked(click: dict | None) -> str | None:

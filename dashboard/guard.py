@@ -18,6 +18,7 @@ OWN_NAMES = ("localhost", "127.0.0.1", "::1")
 """Host names that a request may use: another one is a foreign page that points its name here (DNS rebinding)."""
 
 COOKIE = "calcitrack_session"
+"""How the cookie's name begins; host and port follow, since cookies do not tell ports apart."""
 
 PAGE = re.compile(r"/|/patient/[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """Addresses of the page; asking for one gives the cookie that all data need."""
@@ -25,7 +26,7 @@ PAGE = re.compile(r"/|/patient/[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 OPEN = re.compile(r"/assets/[^/]+|/_dash-component-suites/.+|/_favicon\.ico|/healthz")
 """Addresses without data: code, styles, and the sign of life."""
 
-DATA = re.compile(r"/images/[^/]+/[^/]+/[^/]+|/_dash-(layout|dependencies|update-component)|/_reload-hash")
+DATA = re.compile(r"/images(/[^/]+){3,4}|/_dash-(layout|dependencies|update-component)|/_reload-hash")
 """Addresses with data, or that lead to them."""
 
 HEADERS = {
@@ -86,11 +87,11 @@ def protect(server: flask.Flask, content_policy: str) -> None:
 
     @server.before_request
     def _check() -> None:
-        path = flask.request.path
-        if not _own_name(flask.request.host) or not _own_origin(flask.request.headers.get("Origin")):
+        path, host = flask.request.path, flask.request.host
+        if not _own_name(host) or not _own_origin(flask.request.headers.get("Origin"), host):
             flask.abort(403, "this server answers to localhost and 127.0.0.1 only")
         if DATA.fullmatch(path):
-            given = flask.request.cookies.get(COOKIE, "")
+            given = flask.request.cookies.get(_cookie(host), "")
             if not hmac.compare_digest(given.encode(), token.encode()):
                 flask.abort(403, "open the page first")
         elif not (PAGE.fullmatch(path) or OPEN.fullmatch(path)):
@@ -104,7 +105,7 @@ def protect(server: flask.Flask, content_policy: str) -> None:
         response.headers["Content-Security-Policy"] = content_policy
         response.headers["Cache-Control"] = "private, max-age=3600" if _is_code(path) else "no-store"
         if PAGE.fullmatch(path) and response.status_code == 200:
-            response.set_cookie(COOKIE, token, httponly=True, samesite="Strict", path="/")
+            response.set_cookie(_cookie(flask.request.host), token, httponly=True, samesite="Strict", path="/")
         return response
 
 
@@ -113,10 +114,22 @@ def _is_code(path: str) -> bool:
     return path.startswith("/_dash-component-suites/")
 
 
+def _cookie(host: str) -> str:
+    """Return the name of the cookie of this server: two servers on one machine do not overwrite each other's.
+
+    >>> _cookie("127.0.0.1:8050")
+    'calcitrack_session_127_0_0_1_8050'
+    """
+    return f"{COOKIE}_{re.sub(r'[^A-Za-z0-9]+', '_', host)}"
+
+
 def _own_name(host: str) -> bool:
-    return urlsplit(f"//{host}").hostname in OWN_NAMES
+    try:
+        return urlsplit(f"//{host}").hostname in OWN_NAMES
+    except ValueError:  # as in an unclosed bracket
+        return False
 
 
-def _own_origin(origin: str | None) -> bool:
-    """Tell whether a request comes from a page of this server; browsers send no origin for plain navigation."""
-    return origin is None or (origin.startswith("http://") and _own_name(origin.removeprefix("http://")))
+def _own_origin(origin: str | None, host: str) -> bool:
+    """Tell whether a request comes from a page of this very server, port included; plain navigation has no origin."""
+    return origin is None or origin == f"http://{host}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import dash_ag_grid as dag
 from dash import dcc, html
 
-from dashboard import slices, views, words
+from dashboard import views, words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -154,26 +154,26 @@ def verdict(symbol: str, told: str) -> list[Component]:
 def _patients_grid() -> Component:
     columns = [
         {"field": "patient_id", "headerName": "Patient", "width": 88, "pinned": "left"},
-        {"field": "condition", "headerName": "Condition", "width": 100},
+        {"field": "condition", "headerName": "Condition", "flex": 1, "minWidth": 100, "tooltipField": "condition"},
         {"field": "arm", "headerName": "Arm", "width": 62},
         {"field": "visits", "headerName": "Visits", "width": 68, "type": "rightAligned"},
         _shown("value", "Latest (95 % limits)", "shown", width=168, headerTooltip="the unit is that of the figure"),
-        {**_toned("verdict", "Since baseline"), "tooltipField": "why", "flex": 1, "minWidth": 165},
+        {**_toned("verdict", "Since baseline"), "tooltipField": "why", "width": 178},
     ]
     return _grid("patients", columns, "patient_id", height=338)
 
 
 def _lesions_grid() -> Component:
     columns = [
-        {"field": "lesion_id", "headerName": "Lesion", "width": 85, "type": "rightAligned", "pinned": "left"},
+        {"field": "lesion_id", "headerName": "Lesion", "width": 76, "type": "rightAligned", "pinned": "left"},
         {**_toned("status", "Status"), "width": 140},
-        {"field": "where", "headerName": "Where", "width": 115},
-        _volume("baseline", "Baseline, mm³", width=125),
-        _volume("previous", "Previous, mm³", width=125),
-        _shown("current", "Current (95 % limits), mm³", "current_shown", width=205),
-        _change("since_previous", "Since previous, mm³", width=195),
-        _change("since_baseline", "Since baseline, mm³", width=195),
-        {"field": "since_baseline_why", "headerName": "Why", "flex": 1, "minWidth": 240,
+        {"field": "where", "headerName": "Where", "width": 110, "tooltipField": "where"},
+        _shown("baseline", "Baseline, mm³", "baseline_shown", width=122),
+        _shown("previous", "Previous, mm³", "previous_shown", width=122),
+        _shown("current", "Current (95 % limits), mm³", "current_shown", width=212),
+        _change("since_previous", "Since previous, mm³", width=214),
+        _change("since_baseline", "Since baseline, mm³", width=214),
+        {"field": "since_baseline_why", "headerName": "Why", "flex": 1, "minWidth": 150,
          "tooltipField": "since_baseline_why"},
     ]  # fmt: skip
     return _grid("lesions", columns, "key", height=330)
@@ -209,11 +209,6 @@ def _shown(field: str, title: str, text: str, **more: object) -> dict:
     """Return a column that sorts by a number and shows a text."""
     formatter = {"function": f"params.data.{text}"}
     return {"field": field, "headerName": title, "valueFormatter": formatter, "type": "rightAligned", **more}
-
-
-def _volume(field: str, title: str, *, width: int) -> dict:
-    formatter = {"function": "params.value == null ? '–' : d3.format(',.1f')(params.value)"}
-    return {"field": field, "headerName": title, "valueFormatter": formatter, "type": "rightAligned", "width": width}
 
 
 def _toned(field: str, title: str, tone: str = "tone") -> dict:
@@ -261,6 +256,7 @@ def _pictures() -> Component:
     return html.Div(
         [
             html.H3(id="pictures-title"),
+            html.P(id="lesion-words", className="small", **_aria(live="polite")),
             html.Div(
                 [
                     html.Div(
@@ -299,26 +295,26 @@ def picture(source: str | None, told: str, about: str) -> Component:
     return html.Figure([full, html.Figcaption(told)])
 
 
-def scans_table(visits: pd.DataFrame, *, checked: Sequence[str]) -> Component:
+def scans_table(visits: pd.DataFrame, *, checks: Sequence[str | None]) -> Component:
     """Return the scans of a patient: acquisition, quality, and whether they compare.
 
-    ``checked`` are the visits that have a picture of what was taken for what.
+    ``checks`` are the addresses of the pictures of what was taken for what, scan by scan.
     """
     titles = (
         "Visit", "Date", "Years", "Scan", "kV", "Kernel", "Slice / step, mm", "Contrast", "Noise, HU",
         "Threshold, HU", "Detected from, mm³", "Registration residual, mm", "In the field", "Lesions",
         "Comparable with baseline", "Picture",
     )  # fmt: skip
-    rows = [_scan_cells(row, with_picture=row.visit_id in checked) for row in visits.itertuples()]
+    rows = [_scan_cells(row, check) for row, check in zip(visits.itertuples(), checks, strict=True)]
     return table(titles, rows, caption="Scans, oldest first")
 
 
-def _scan_cells(row: Any, *, with_picture: bool) -> list[Any]:
+def _scan_cells(row: Any, check: str | None) -> list[Any]:
     """Return the cells of one scan; ``row`` as ``itertuples`` gives it."""
     compares = {True: "yes", False: "no"}.get(row.comparable, words.MISSING)
     why = words.plain(row.comparable_why)
-    address = slices.url(row.patient_id, row.visit_id, "qc.png")
-    link = html.A("what was taken", href=address, target="_blank", rel="noopener") if with_picture else words.MISSING
+    about = f"Picture of what was taken for what at {row.visit_id}"
+    link = html.A("what was taken", href=check, target="_blank", rel="noopener", **_aria(label=about))
     return [
         row.visit_id,
         words.day(row.date),
@@ -335,7 +331,7 @@ def _scan_cells(row: Any, *, with_picture: bool) -> list[Any]:
         words.share(row.in_field),
         words.plain(row.n_lesions),
         f"{compares}: {why}" if why else compares,
-        link,
+        link if check else words.MISSING,
     ]
 
 

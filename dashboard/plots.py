@@ -19,6 +19,9 @@ CHOSEN, REST, TREATMENT, EVENT, TREND = "#2F7FC1", "#8A939C", "#C98A00", "#B5557
 COURSE_PX, LANE_PX, MARGINS_PX = 270, 26, 54
 """Heights within a patient's figure."""
 
+LEAST_PX = 340
+"""Height of trajectory and lanes together at least, so that the panel is as high as the pictures beside it."""
+
 COUNTS_BAND = "rgba(138,147,156,0.16)"
 """Where a change from the baseline is too small to count."""
 
@@ -28,8 +31,11 @@ FONT = "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', 'DejaVu Sans', 
 MOMENTS = {"surgery": "star", "flare": "triangle-up", "injury": "x", "exposure": "square"}
 """Symbols of events that are moments."""
 
-MOMENTS_LANE = "events"
-"""Name of the lane of moments."""
+Lane = tuple[str, str]
+"""Kind and name of what a lane holds."""
+
+MOMENTS_LANE: Lane = ("events", "")
+"""The lane of moments."""
 
 LASTING = ("treatment", "exposure")
 """Kinds of event that go on when no end is recorded."""
@@ -83,10 +89,11 @@ def patient_figure(
     changes : DataFrame
         Comparisons with the baseline, with ``years`` of the later visit: the band of changes that do not count.
     trend : mapping
-        Rows of table ``trends`` by term; a line is drawn where both ``rate`` and ``level`` are there.
+        Rows of table ``trends`` by term; a line is drawn where ``rate`` is there, at ``level`` where that is too.
     title : str
         Title of the vertical axis, unit included.
     """
+    events = events[events["years"].notna()]
     lanes = _lanes(events)
     figure = go.Figure()
     span = _span(course, events)
@@ -94,8 +101,9 @@ def patient_figure(
         if trace is not None:
             figure.add_trace(trace)
     lanes_px = LANE_PX * len(lanes)
-    _style(figure, height=COURSE_PX + MARGINS_PX + lanes_px)
-    share = lanes_px / (COURSE_PX + lanes_px)
+    inner_px = max(COURSE_PX + lanes_px, LEAST_PX)
+    _style(figure, height=inner_px + MARGINS_PX)
+    share = lanes_px / inner_px
     figure.update_xaxes(title_text="Years since baseline", range=span, anchor="y2" if lanes else "y")
     figure.update_yaxes(title_text=title, rangemode="tozero", domain=[share + 0.03 if lanes else 0, 1])
     figure.update_layout(hovermode="closest", showlegend=False)
@@ -195,12 +203,27 @@ def _counts_band(changes: pd.DataFrame, course: pd.DataFrame) -> go.Scatter | No
 
 
 def _fitted(trend: Mapping[str, pd.Series], course: pd.DataFrame) -> go.Scatter | None:
-    if not {"rate", "level"} <= set(trend) or course["years"].notna().sum() == 0:
+    seen = course[course["value"].notna() & course["years"].notna()]
+    rate = float(trend["rate"]["estimate"]) if "rate" in trend else np.nan
+    if seen.empty or np.isnan(rate):
         return None
     ends = np.array([course["years"].min(), course["years"].max()])
-    line = float(trend["level"]["estimate"]) + float(trend["rate"]["estimate"]) * ends
+    line = _level(trend, seen, rate) + rate * ends
     dash = {"color": TREND, "width": 1.6, "dash": "dash"}
     return go.Scatter(x=ends, y=line, mode="lines", name="fitted line", line=dash, hoverinfo="skip")
+
+
+def _level(trend: Mapping[str, pd.Series], seen: pd.DataFrame, rate: float) -> float:
+    """Return the height of the fitted line at the baseline: as the table gives it, else so that it can be drawn.
+
+    A line of weighted least squares goes through the weighted mean of its points; limits give the weights.
+    """
+    if "level" in trend:
+        return float(trend["level"]["estimate"])
+    width = (seen["hi"] - seen["lo"]).to_numpy(float)
+    known = bool((width > 0).all())
+    weights = width**-2.0 if known else np.ones(len(seen))
+    return float(np.average(seen["value"] - rate * seen["years"], weights=weights))
 
 
 def _span(course: pd.DataFrame, events: pd.DataFrame) -> list[float]:
@@ -211,38 +234,34 @@ def _span(course: pd.DataFrame, events: pd.DataFrame) -> list[float]:
     return [float(low - room), float(high + room)]
 
 
-def _lanes(events: pd.DataFrame) -> list[str]:
-    """Return the lanes from the top: one a treatment or exposure, then one for all moments."""
+def _lanes(events: pd.DataFrame) -> list[Lane]:
+    """Return the lanes from the top: one for each thing that lasts, by kind and name, then one for all moments."""
     lasting = events[_lasts(events)]
     moments = [MOMENTS_LANE] if len(lasting) < len(events) else []
-    return [*dict.fromkeys(lasting["name"].astype(str)), *moments]
-
-
-def _lane_names(lanes: list[str]) -> list[str]:
-    """Return what stands left of the lowest and of the highest lane."""
-    lowest = MOMENTS_LANE if lanes[-1] == MOMENTS_LANE else "treatment"
-    return [lowest] if len(lanes) == 1 else [lowest, "treatment"]
+    return [*dict.fromkeys(zip(lasting["kind"], lasting["name"], strict=True)), *moments]
 
 
 def _lasts(events: pd.DataFrame) -> pd.Series:
     return events["kind"].isin(LASTING) | events["end_years"].notna()
 
 
-def _draw_lanes(figure: go.Figure, events: pd.DataFrame, lanes: list[str], span: list[float], share: float) -> None:
+def _draw_lanes(figure: go.Figure, events: pd.DataFrame, lanes: list[Lane], span: list[float], share: float) -> None:
     """Draw the lanes below the trajectory, and carry their times up as pale shades and dotted lines."""
     height = len(lanes)
     row = {lane: height - 1 - number for number, lane in enumerate(lanes)}
+    kinds = [kind if number == 0 or lanes[number - 1][0] != kind else "" for number, (kind, _) in enumerate(lanes)]
     figure.update_layout(
         yaxis2={
-            "domain": [0, share], "range": [-0.5, height - 0.5], "tickvals": sorted({0, height - 1}),
-            "ticktext": _lane_names(lanes), "showgrid": False, "zeroline": False, "fixedrange": True, "ticks": "",
+            "domain": [0, share], "range": [-0.5, height - 0.5], "tickvals": list(row.values()), "ticktext": kinds,
+            "showgrid": False, "zeroline": False, "fixedrange": True, "ticks": "",
         }
     )  # fmt: skip
     event: Any
     for event in events[_lasts(events)].itertuples():
         end = span[1] if pd.isna(event.end_years) else float(event.end_years)
-        y = row[str(event.name)]
-        box = {"type": "rect", "x0": event.years, "x1": end, "line": {"width": 0}, "fillcolor": TREATMENT}
+        y = row[event.kind, event.name]
+        colour = TREATMENT if event.kind == "treatment" else EVENT
+        box = {"type": "rect", "x0": event.years, "x1": end, "line": {"width": 0}, "fillcolor": colour}
         figure.add_shape(box, yref="y2", y0=y - 0.36, y1=y + 0.36, opacity=0.42)
         figure.add_shape(box, yref="y domain", y0=0, y1=1, opacity=0.07)
         label = f"{event.name} →" if pd.isna(event.end_years) else str(event.name)

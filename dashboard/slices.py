@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-"""Ids of patients and visits, as the study folder allows them."""
+"""Ids of patients, visits and scans, as the study folder allows them."""
 
 PICTURE = re.compile(r"lesion_[0-9]{4,6}\.png|qc\.png")
 """Pictures that may be served."""
@@ -26,20 +26,33 @@ def lesion_file(lesion: int) -> str:
     return f"lesion_{lesion:04d}.png"
 
 
-def url(patient: str, visit: str, name: str) -> str:
-    """Return the address of a picture on this server."""
-    return f"/images/{patient}/{visit}/{name}"
+def address(folder: Path, patient: str, visit: str, name: str, *, scan: str = "") -> str | None:
+    """Return the address of a picture on this server, or None where there is no such picture.
+
+    A visit of several scans has a folder for each; that of ``scan`` comes first, then the visit's own.
+    """
+    own = folder / "images" / patient / visit
+    scans = sorted(part.name for part in own.iterdir() if part.is_dir()) if own.is_dir() else []
+    ways = [(patient, visit, scan, name), (patient, visit, name), *((patient, visit, one, name) for one in scans)]
+    return next((f"/images/{'/'.join(way)}" for way in ways if picture(folder, *way)), None)
 
 
-def picture(folder: Path, patient: str, visit: str, name: str) -> Path | None:
+def picture(folder: Path, *way: str) -> Path | None:
     """Return the file of a picture, or None where there is none that may be served.
 
-    Names must match the allow-list, and the file must lie within ``images`` once links are followed.
+    Parameters
+    ----------
+    folder : Path
+        The results folder.
+    *way : str
+        Patient, visit, perhaps scan, and name of the file. Each must match the allow-list, and the file must
+        lie within ``images`` once links are followed.
     """
-    if not (ID.fullmatch(patient) and ID.fullmatch(visit) and PICTURE.fullmatch(name)):
+    *ids, name = way
+    if len(ids) not in (2, 3) or not all(ID.fullmatch(one) for one in ids) or not PICTURE.fullmatch(name):
         return None
     root = (folder / "images").resolve()
-    path = (root / patient / visit / name).resolve()
+    path = root.joinpath(*way).resolve()
     return path if path.is_relative_to(root) and path.is_file() else None
 
 
@@ -48,8 +61,7 @@ def serve_pictures(server: flask.Flask, folder: Path) -> None:
 
     @server.route("/images/<path:wanted>")
     def _picture(wanted: str) -> flask.Response:
-        parts = wanted.split("/")
-        path = picture(folder, *parts) if len(parts) == 3 else None
+        path = picture(folder, *wanted.split("/"))
         if path is None:
             flask.abort(404)
         return flask.send_file(path, mimetype="image/png", conditional=True)

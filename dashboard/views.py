@@ -227,7 +227,7 @@ def _latest(last: pd.DataFrame, patient: str) -> dict[str, object]:
     if pd.notna(row["value"]):
         return {"value": float(row["value"]), "shown": words.with_limits(row["value"], row["lo"], row["hi"])}
     if pd.notna(row["value_observed"]):
-        return {"value": None, "shown": f"{words.number(row['value_observed'])} in part of the field"}
+        return {"value": None, "shown": f"{words.number(row['value_observed'])} (part only)"}
     return {"value": None, "shown": "not measurable"}
 
 
@@ -258,14 +258,20 @@ def _lesion_row(
         "status": words.marked(words.STATUSES, now["status"]) + (f" at {now['visit_id']}" if ended else ""),
         "tone": found.tone,
         "where": " ".join(filter(None, (_text(now["side"]), _text(now["compartment"])))),
-        "baseline": _number(at_baseline.iloc[0]) if len(at_baseline) else None,
-        "previous": _number(before.iloc[-1]) if len(before) else None,
+        **_volume("baseline", at_baseline),
+        **_volume("previous", before),
         "current": _number(now["volume_mm3"]),
         "current_shown": words.with_limits(now["volume_mm3"], now["volume_lo_mm3"], now["volume_hi_mm3"]),
         "gone": bool(now["status"] in {"merged", "resolved", "not_in_field"}),
         **_lesion_change(changes, now["visit_id"], "baseline", "since_baseline"),
         **_lesion_change(changes, now["visit_id"], "previous", "since_previous"),
     }
+
+
+def _volume(name: str, volumes: pd.Series) -> dict[str, object]:
+    """Return the last of some volumes: its number for sorting, and its text."""
+    volume = _number(volumes.iloc[-1]) if len(volumes) else None
+    return {name: volume, f"{name}_shown": words.number(volume)}
 
 
 def _lesion_change(changes: pd.DataFrame, visit: str, comparison: str, name: str) -> dict[str, object]:

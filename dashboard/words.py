@@ -187,7 +187,7 @@ def day(value: Any) -> str:
     return MISSING if pd.isna(value) else f"{pd.Timestamp(value):%Y-%m-%d}"
 
 
-def change_sentence(change: pd.Series | None, events: pd.DataFrame, *, visits: int, where: str) -> str:
+def change_sentence(change: pd.Series | None, events: pd.DataFrame, *, course: pd.DataFrame, where: str) -> str:
     """Say what became of an amount since the baseline, with its limits and the smallest change that counts.
 
     Parameters
@@ -196,15 +196,13 @@ def change_sentence(change: pd.Series | None, events: pd.DataFrame, *, visits: i
         A row of table ``changes`` with ``years`` of the later visit; None where no visit follows the baseline.
     events : DataFrame
         Rows of table ``events``: treatments are named in time only, never as a cause.
-    visits : int
-        How many visits were measured.
+    course : DataFrame
+        Rows of table ``burden`` of the same patient, quantity and compartment.
     where : str
         The compartment.
     """
     if change is None:
-        if visits == 0:
-            return "No visit was measured."
-        return "One visit: there is nothing to compare yet." if visits == 1 else "No comparison with the baseline."
+        return _no_comparison(int(course["value_observed"].notna().sum()))
     name = f"{quantity_name(change['quantity'])} ({compartment_name(where)})"
     span = f"from {change['from_visit']} (baseline) to {change['to_visit']}"
     verdict = change["verdict"]
@@ -218,7 +216,20 @@ def change_sentence(change: pd.Series | None, events: pd.DataFrame, *, visits: i
     between = limits(change["lo"], change["hi"])
     shown = f" (95{THIN}% limits of the change {between})" if between else ""
     least = amount(change["detectable"], change["unit"])
-    return f"{told}{shown}. Smallest change that counts here: {least}.{_after(change, events)}"
+    later = f"{_common_field(change, course)}{_after(change, events)}"
+    return f"{told}{shown}. Smallest change that counts here: {least}.{later}"
+
+
+def _no_comparison(visits: int) -> str:
+    if visits == 0:
+        return "No visit was measured."
+    return "One visit: there is nothing to compare yet." if visits == 1 else "No comparison with the baseline."
+
+
+def _common_field(change: pd.Series, course: pd.DataFrame) -> str:
+    """Say that only part was compared, where either visit did not show all that is known."""
+    pair = course[course["visit_id"].isin([change["from_visit"], change["to_visit"]])]
+    return " Compared in the field common to both." if pair["value"].isna().any() else ""
 
 
 def _after(change: pd.Series, events: pd.DataFrame) -> str:
@@ -246,7 +257,7 @@ def event_sentence(events: pd.DataFrame) -> str:
     for event in events.itertuples():
         what = f"{event.kind} {event.name}" if event.name != event.kind else str(event.kind)
         end = f" to {years(event.end_years)}" if pd.notna(event.end_years) else ""
-        parts.append(f"{what} {'from' if event.kind == 'treatment' else 'at'} {years(event.years)}{end}")
+        parts.append(f"{what} {'from' if end or event.kind == 'treatment' else 'at'} {years(event.years)}{end}")
     return f"Years since baseline: {'; '.join(parts)}." if parts else "No events are recorded."
 
 
@@ -262,6 +273,8 @@ def course_sentence(burden: pd.DataFrame, quantity: str) -> str:
     if len(seen) > 1:
         told += f"; at {last['visit_id']}, {years(last['years'])} years: {amount(last['value'], last['unit'])}"
     hollow = len(burden) - int((burden["comparable"].fillna(True) & burden["value"].notna()).sum())
+    if hollow == 0:
+        return f"{told}."
     return f"{told}. {hollow} of {len(burden)} visits are drawn hollow: not comparable or not wholly in the field."
 
 
@@ -269,7 +282,8 @@ def trend_sentence(rate: pd.Series | None) -> str:
     """Say the rate of the fitted line with its limits, or why there is none."""
     if rate is None:
         return ""
-    note = f" {plain(rate['note'])}." if plain(rate["note"]) else ""
+    remark = plain(rate["note"])
+    note = f" {remark[0].upper()}{remark[1:]}." if remark else ""
     if pd.isna(rate["estimate"]):
         return f"No rate was estimated.{note}"
     between = limits(rate["lo"], rate["hi"])
@@ -290,6 +304,19 @@ def picture_sentence(row: pd.Series) -> str:
         return f"{marked(STATUSES, status)}: nothing found where it was; this scan would show {least} or more."
     size = with_limits(row["volume_mm3"], row["volume_lo_mm3"], row["volume_hi_mm3"])
     return f"{marked(STATUSES, status)}: {size}{THIN}mm³"
+
+
+def lesion_sentence(row: Mapping[str, Any]) -> str:
+    """Say where a lesion is and what became of it; ``row`` of the table of lesions.
+
+    >>> row = {"where": "left calf", "since_baseline_shown": "= +4 no detectable change",
+    ...        "since_baseline_why": "smallest change that counts: 7 mm³"}
+    >>> lesion_sentence(row)
+    'Left calf. Volume since baseline (mm³): = +4 no detectable change; smallest change that counts: 7 mm³.'
+    """
+    where = f"{row['where'][0].upper()}{row['where'][1:]}. " if row["where"] else ""
+    why = f"; {row['since_baseline_why']}" if row["since_baseline_why"] else ""
+    return f"{where}Volume since baseline (mm³): {row['since_baseline_shown']}{why}."
 
 
 def occasion(row: pd.Series) -> str:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import SimpleITK as sitk
 from scipy import ndimage
 
-from monitor import grid
 from monitor.types import Anatomy, Scan
 
 BODY_HU = -300.0
@@ -157,7 +155,8 @@ def find_skeleton(hu: np.ndarray, body: np.ndarray, spacing_zyx_mm: np.ndarray) 
             continue
         filled = _solid(piece, spacing_zyx_mm)
         hollow = _is_hollow(hu[box], filled, spacing_zyx_mm)
-        if hollow and filled.sum() * volume >= HOLLOW_BONE_MM3 or _is_shaft(hu[box], piece, box, labels.shape, spacing_zyx_mm):
+        large = hollow and filled.sum() * volume >= HOLLOW_BONE_MM3
+        if large or _is_shaft(hu[box], piece, box, labels.shape, spacing_zyx_mm):
             bones[box] |= filled
         else:
             small.append((box, filled if hollow else piece, hollow))
@@ -212,9 +211,7 @@ Distance = Callable[[np.ndarray], np.ndarray]
 """Gives for the voxels of a mask, in the order of ``argwhere``, their distance to bone of another visit, mm."""
 
 
-def without_new(
-    skeleton: np.ndarray, distance: Distance, spacing_zyx_mm: np.ndarray, *, reach_mm: float
-) -> np.ndarray:
+def without_new(skeleton: np.ndarray, distance: Distance, spacing_zyx_mm: np.ndarray, *, reach_mm: float) -> np.ndarray:
     """Take off a skeleton what stands out of the bone of an earlier visit, (z, y, x) bool.
 
     What lies farther than ``reach_mm`` from earlier bone and is thick and large enough has come since; it

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from monitor import grid, tables
+from monitor import grid
 from monitor.types import Anatomy, Findings, Scan
 
 MARGIN_MM = 2.5
@@ -213,9 +213,7 @@ def mass_factor(kvp: float) -> tuple[float, str]:
     return MASS_MG_PER_CM3_HU * AGATSTON_ROWS_HU[120.0][0] / row[0] / 1000, "nominal"
 
 
-def _cut(
-    scan: Scan, anatomy: Anatomy, findings: Findings, label: int, box: tuple[slice, ...], factor: float
-) -> _Piece:
+def _cut(scan: Scan, anatomy: Anatomy, findings: Findings, label: int, box: tuple[slice, ...], factor: float) -> _Piece:
     """Return one piece with its border and the background under it."""
     spacing = scan.spacing_zyx_mm
     hu = scan.array[box].astype(np.float32)
@@ -409,10 +407,10 @@ def _sum(seen: pd.DataFrame, quantity: str) -> tuple[float, float]:
     errors = {"volume_mm3": "volume_sd_mm3", "excess_hu_mm3": "excess_sd_hu_mm3"}
     if quantity == "mass_mg":
         factor = present["mass_mg"] / present["excess_hu_mm3"]
-        return total, float(np.sqrt(np.square(factor * present["excess_sd_hu_mm3"]).sum(skipna=False)))
+        return total, float(np.sqrt(((factor * present["excess_sd_hu_mm3"]) ** 2).sum(skipna=False)))
     if quantity not in errors:
         return total, nan
-    return total, float(np.sqrt(np.square(present[errors[quantity]]).sum(skipna=False)))
+    return total, float(np.sqrt((present[errors[quantity]] ** 2).sum(skipna=False)))
 
 
 def _open_end(seen: pd.DataFrame, quantity: str) -> float:

@@ -1,4 +1,4 @@
-"""May two visits be compared, and is a change larger than the measurement alone would show?"""
+"""Whether two visits may be compared, and whether a change exceeds what measuring alone would show."""
 
 from __future__ import annotations
 

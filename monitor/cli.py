@@ -83,7 +83,9 @@ def map_points(
         raise StudyError(f"{points_csv.name} must be a readable CSV: {type(error).__name__}") from None
     columns = ["x_mm", "y_mm", "z_mm"]
     if not set(columns) <= set(given.columns):
-        raise StudyError(f"{points_csv.name} must have the columns {', '.join(columns)}; got {', '.join(given.columns)}")
+        raise StudyError(
+            f"{points_csv.name} must have the columns {', '.join(columns)}; got {', '.join(given.columns)}"
+        )
     mapped = points.carry(results, patient, visit, given[columns].to_numpy(float), inverse=inverse)
     pd.DataFrame(mapped, columns=columns).to_csv(sys.stdout, index=False)
 
@@ -117,7 +119,7 @@ def dashboard(
     store.read_results(results)
     # The analysis knows nothing of the web: the page is a program of its own.
     command = [sys.executable, "-m", "dashboard", str(results), "--host", host, "--port", str(port)]
-    raise typer.Exit(subprocess.run(command, check=False).returncode)
+    raise typer.Exit(subprocess.run(command, check=False).returncode)  # noqa: S603 - our own program, no shell
 
 
 @app.command()
@@ -169,45 +171,50 @@ def _summary(found: store.Results) -> None:
     """Show the burden of every visit, what was refused, and where the results lie."""
     out = Console()
     table = Table(title="Burden of mineral (95 % limits)", title_justify="left")
-    for name, justify in (("patient", "left"), ("visit", "left"), ("date", "left"), ("years", "right")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    for name in ("lesions", "volume mm³", "limits mm³", "excess HU mm³", "against baseline"):
-        table.add_column(name, justify="right")
+    for name in ("patient", "visit", "date"):
+        table.add_column(name, no_wrap=True)
+    for name in ("years", "lesions", "mm³", "limits", "excess", "mg HA"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("from baseline")
     for row in _burden_lines(found):
         table.add_row(*row)
+    # A pipe has no width of its own: the table is then as wide as it needs to be.
+    out.width = out.width if out.is_terminal else 120
     out.print(table)
-    for row in found.tables["refused"].itertuples():
-        who = " ".join(str(part) for part in (row.patient_id, row.visit_id) if pd.notna(part))
-        console.print(f"[yellow]refused[/] {who} {row.code}: {row.message}", highlight=False, soft_wrap=True)
+    refused = found.tables["refused"][["patient_id", "visit_id", "code", "message"]].fillna("")
+    for row in refused.to_numpy().tolist():
+        console.print(f"[yellow]refused[/] {row[0]} {row[1]} {row[2]}: {row[3]}", highlight=False, soft_wrap=True)
+    out.print("mm³: mineral; excess: HU·cm³ above the background; mg HA: nominal mass; -: not evaluable")
     out.print(f"results: {found.folder}", soft_wrap=True, highlight=False)
     out.print("Research use only, not for diagnosis.")
 
 
-def _burden_lines(found: store.Results) -> list[tuple[str, ...]]:
-    total = found.tables["burden"].query("compartment == 'total'")
-    wide = total.pivot_table(index=["patient_id", "visit_id"], columns="quantity", values="value", dropna=False)
+def _burden_lines(found: store.Results) -> list[list[str]]:
+    total = found.tables["burden"].query("compartment == 'total'").astype({"patient_id": str, "visit_id": str})
     verdicts = found.tables["changes"].query(
         "compartment == 'total' and comparison == 'baseline' and quantity == 'volume_mm3'"
     )
-    words = verdicts.set_index(["patient_id", "to_visit"])["verdict"].to_dict()
+    words = {(row[0], row[1]): row[2] for row in verdicts[["patient_id", "to_visit", "verdict"]].to_numpy().tolist()}
     lines = []
-    for row in total[total["quantity"] == "volume_mm3"].itertuples():
-        own = wide.loc[(row.patient_id, row.visit_id)]
+    for (patient, visit), own in total.groupby(["patient_id", "visit_id"], sort=False):
+        value = own.set_index("quantity")["value"]
+        volume = own[own["quantity"] == "volume_mm3"].iloc[0]
         lines.append(
-            (
-                str(row.patient_id),
-                str(row.visit_id),
-                f"{row.date:%Y-%m-%d}",
-                f"{row.years:.2f}",
-                _number(own.get("n_lesions", np.nan)),
-                _number(row.value),
-                f"{_number(row.lo)} to {_number(row.hi)}",
-                _number(own.get("excess_hu_mm3", np.nan)),
-                str(words.get((row.patient_id, row.visit_id), "")).replace("_", " "),
-            )
+            [
+                str(patient),
+                str(visit),
+                f"{volume['date']:%Y-%m-%d}",
+                f"{volume['years']:.2f}",
+                _number(value["n_lesions"]),
+                _number(volume["value"]),
+                "-" if np.isnan(volume["lo"]) else f"{_number(volume['lo'])} to {_number(volume['hi'])}",
+                _number(value["excess_hu_mm3"] / 1000),
+                _number(value["mass_mg"]),
+                str(words.get((patient, visit), "")).replace("_", " "),
+            ]
         )
     return lines
 
 
 def _number(value: float) -> str:
-    return "not evaluable" if np.isnan(value) else f"{value:,.0f}"
+    return "-" if np.isnan(value) else f"{value:,.0f}"

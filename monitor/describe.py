@@ -15,9 +15,7 @@ COLUMNS = ["label", "compartment", "side", "depth_mm", "bone_contact"]
 """Columns of ``describe``'s answer."""
 
 
-def describe(
-    scan: Scan, anatomy: Anatomy, findings: Findings, compartments: np.ndarray | None = None
-) -> pd.DataFrame:
+def describe(scan: Scan, anatomy: Anatomy, findings: Findings, compartments: np.ndarray | None = None) -> pd.DataFrame:
     """Say where each piece lies.
 
     Parameters
@@ -44,7 +42,7 @@ def describe(
     return pd.DataFrame(
         {
             "label": index,
-            "compartment": [_most(findings.labels, compartments, label) for label in index],
+            "compartment": [_most(findings.labels, compartments, label) for label in index.tolist()],
             "side": "",
             "depth_mm": np.asarray(depth, float),
             "bone_contact": touching,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import ndimage
 
@@ -20,7 +22,7 @@ TISSUE_HU_UNKNOWN = 50.0
 """Level of muscle where it could not be measured, HU."""
 
 EVIDENCE_SD = 5.0
-"""Contrast of a piece after smoothing, in SDs of the smoothed noise around it: about one false piece in 10^6 places."""
+"""Contrast of a piece after smoothing, in SDs of the smoothed noise around it: one false in 10^6."""
 
 PEAK_RISE_HU = 60.0
 """How far above the threshold a piece must somewhere reach, HU: streaks beside bone stayed below 56 on real thighs."""
@@ -38,7 +40,7 @@ SMOOTHING_MM = 1.0
 """SD of the smoothing before the evidence is judged, mm: about the blur of a soft kernel, the matched filter."""
 
 PATCH_MM3 = 60.0
-"""Volume, mm³, of one independent look: a piece four times as large counts double, and no more, since streaks are long."""
+"""Volume, mm³, of one independent look: four times as much counts double, more does not (streaks)."""
 
 NOISE_REACH_MM = 12.0
 """Reach, mm, of the neighbourhood in which the noise around a piece is measured: streaks are local."""
@@ -110,7 +112,7 @@ def find(scan: Scan, anatomy: Anatomy, *, mask: np.ndarray | None = None, bone: 
     dense = (scan.array >= least + halo) & anatomy.body & ~anatomy.left_out & ~skeleton
     labels = _label(dense)
     fringe = np.asarray(ndimage.maximum(away, labels, np.arange(labels.max() + 1))) <= FRINGE_MM
-    labels = _believable(_label((labels > 0) & ~fringe[labels]), scan, anatomy, least=least, noise=noise, tissue=tissue)
+    labels = _believable(_label((labels > 0) & ~fringe[labels]), scan, anatomy, _Levels(least, noise, tissue))
     return Findings(labels=labels, threshold_hu=lowest, lod_mm3=limit)
 
 
@@ -142,24 +144,31 @@ def _away(skeleton: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.ndarray:
     return ndimage.distance_transform_edt(~skeleton, sampling=spacing_zyx_mm).astype(np.float32)
 
 
-def _believable(
-    labels: np.ndarray, scan: Scan, anatomy: Anatomy, *, least: np.ndarray, noise: float, tissue: float
-) -> np.ndarray:
-    """Drop the pieces that noise explains, and number the others anew; ``least`` is the threshold by voxel, HU."""
-    lowest = float(least.min())
+@dataclass(frozen=True)
+class _Levels:
+    """Threshold by voxel, noise and level of soft tissue of a scan, HU."""
+
+    least: np.ndarray
+    noise: float
+    tissue: float
+
+
+def _believable(labels: np.ndarray, scan: Scan, anatomy: Anatomy, levels: _Levels) -> np.ndarray:
+    """Drop the pieces that noise explains, and number the others anew."""
     count = int(labels.max())
     if count == 0:
         return labels
     index = np.arange(1, count + 1)
     voxels = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    rise = np.asarray(ndimage.maximum(scan.array - least, labels, index))
+    rise = np.asarray(ndimage.maximum(scan.array - levels.least, labels, index))
     enough = (rise >= PEAK_RISE_HU) & (voxels >= LEAST_VOXELS) & (voxels * scan.voxel_volume_mm3 >= LEAST_MM3)
     # The rest is judged where the pieces are, not all over the field: each in its own box.
     evidence = np.zeros(count)
     reach = np.ceil((NOISE_REACH_MM + 3 * SMOOTHING_MM) / scan.spacing_zyx_mm).astype(int)
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
         if enough[number - 1]:
-            evidence[number - 1] = _evidence(labels, number, _grow(box, reach, labels.shape), scan, anatomy, lowest=lowest, noise=noise, tissue=tissue)
+            near = _grow(box, reach, labels.shape)
+            evidence[number - 1] = _evidence(labels[near], number, near, scan, anatomy, levels)
     keep = np.zeros(count + 1, labels.dtype)
     good = index[enough & (evidence >= EVIDENCE_SD)]
     keep[good] = np.arange(1, len(good) + 1)
@@ -167,25 +176,24 @@ def _believable(
 
 
 def _evidence(
-    labels: np.ndarray, number: int, box: tuple[slice, ...], scan: Scan, anatomy: Anatomy, *, lowest: float, noise: float, tissue: float
+    labels: np.ndarray, number: int, box: tuple[slice, ...], scan: Scan, anatomy: Anatomy, levels: _Levels
 ) -> float:
     """Return the smoothed contrast of a piece in SDs of the smoothed noise of quiet tissue around it."""
     spacing = scan.spacing_zyx_mm
-    piece = labels[box] == number
+    piece = labels == number
     sigma = SMOOTHING_MM / spacing
     smooth = ndimage.gaussian_filter(scan.array[box].astype(np.float32), sigma)
-    busy = _dilate(anatomy.skeleton[box] | (labels[box] > 0), 2 * SMOOTHING_MM, spacing)
-    quiet = anatomy.body[box] & ~busy & (np.abs(smooth - tissue) < QUIET_HU)
+    busy = _dilate(anatomy.skeleton[box] | (labels > 0), 2 * SMOOTHING_MM, spacing)
+    quiet = anatomy.body[box] & ~busy & (np.abs(smooth - levels.tissue) < QUIET_HU)
     # What smoothing over three times the width leaves: noise and streaks, not anatomy.
     rough = smooth - ndimage.gaussian_filter(smooth, 3 * sigma * [0, 1, 1])
-    near = ndimage.distance_transform_edt(~piece, sampling=spacing) <= NOISE_REACH_MM
-    near &= quiet
-    spread = 1.4826 * float(np.median(np.abs(rough[near]))) if near.sum() >= LEAST_QUIET_VOXELS else noise
+    near = quiet & (ndimage.distance_transform_edt(~piece, sampling=spacing) <= NOISE_REACH_MM)
+    spread = 1.4826 * float(np.median(np.abs(rough[near]))) if near.sum() >= LEAST_QUIET_VOXELS else levels.noise
     peak = float(smooth[piece].max())
     size = float(np.clip(np.sqrt(piece.sum() * scan.voxel_volume_mm3 / PATCH_MM3), 1, 2))
-    evidence = size * (peak - tissue) / max(spread, noise / 4)
+    evidence = size * (peak - levels.tissue) / max(spread, levels.noise / 4)
     # A piece that smoothing takes below the threshold was lifted over it by noise, unless the scan is quiet.
-    return evidence if peak >= lowest or evidence >= 2 * EVIDENCE_SD else 0.0
+    return evidence if peak >= float(levels.least.min()) or evidence >= 2 * EVIDENCE_SD else 0.0
 
 
 def _known(value: float, otherwise: float) -> float:
@@ -205,7 +213,7 @@ def _grow(box: tuple[slice, ...], reach: np.ndarray, shape: tuple[int, ...]) -> 
 
 
 def _dilate(mask: np.ndarray, radius_mm: float, spacing_zyx_mm: np.ndarray) -> np.ndarray:
-    """Dilate a mask by an ellipsoid of ``radius_mm``; a radius below a voxel still takes its neighbours in the slice."""
+    """Dilate a mask by a ball; a radius below a voxel still takes the neighbours in the slice."""
     reach = np.maximum(np.floor(radius_mm / spacing_zyx_mm), [0, 1, 1]).astype(int)
     axes = [np.arange(-r, r + 1) * size for r, size in zip(reach, spacing_zyx_mm, strict=True)]
     distance = sum(np.square(part) for part in np.meshgrid(*axes, indexing="ij"))

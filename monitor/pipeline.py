@@ -1,4 +1,4 @@
-"""The line: study, scan, anatomy, lesions, registration, tracking, burden, change, trend; the only file with the order."""
+"""The line, in order: study, scan, anatomy, lesions, registration, tracking, burden, change, trend."""
 
 from __future__ import annotations
 

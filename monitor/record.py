@@ -130,8 +130,8 @@ def over_regions(amounts: pd.DataFrame) -> pd.DataFrame:
             {
                 **first,
                 "value": value,
-                "lo": value - np.sqrt(np.square(part["value"] - part["lo"]).sum(skipna=False)),
-                "hi": value + np.sqrt(np.square(part["hi"] - part["value"]).sum(skipna=False)),
+                "lo": value - np.sqrt(((part["value"] - part["lo"]) ** 2).sum(skipna=False)),
+                "hi": value + np.sqrt(((part["hi"] - part["value"]) ** 2).sum(skipna=False)),
                 "evaluable": part["evaluable"].mean() * len(part) / expected,
                 "value_observed": part["value_observed"].sum(skipna=False),
             }
@@ -214,24 +214,32 @@ def _lesion_rows(known: list[_Known], place: dict[tuple[str, str], _Place], trac
         if one.key not in place:
             tracked = pd.DataFrame({"label": pieces.index, "status": "first_seen"}).reindex(columns=tracking.COLUMNS)
         for link in tracked.sort_values("lesion_id").to_dict("records"):
-            row = {**one.common(), "scan_id": one.visit.scan_id, **link, "visit_id": one.visit.visit_id}
+            row = {**one.common(), "scan_id": one.visit.scan_id, **{str(k): v for k, v in link.items()}}
+            row["visit_id"] = one.visit.visit_id
             if pd.notna(link["label"]):
-                row |= pieces.loc[int(link["label"])].to_dict()
+                row |= {str(name): value for name, value in pieces.loc[int(link["label"])].items()}
                 if one.key in place:
                     last[int(link["lesion_id"])] = place[one.key].to_baseline(_point(row))
             else:
                 where = place[one.key].from_baseline(last[int(link["lesion_id"])])[0]
                 row |= _absent(str(link["status"]), where, one.look["lod_mm3"])
             rows.append(row)
-    empty = ["patient_id", "visit_id", "scan_id", "date", "years", *tracking.COLUMNS[1:], *burden.COLUMNS, "compartment"]
+    empty = [
+        "patient_id",
+        "visit_id",
+        "scan_id",
+        "date",
+        "years",
+        *tracking.COLUMNS[1:],
+        *burden.COLUMNS,
+        "compartment",
+    ]
     table = pd.DataFrame(rows, columns=None if rows else list(dict.fromkeys(empty)))
     table["lesion_id"] = table["lesion_id"].astype("Int64")
     table["compartment"] = _carried(table)
     table["mass_sd_mg"] = table["excess_sd_hu_mm3"] * (table["mass_mg"] / table["excess_hu_mm3"])
     table.loc[table["mass_mg"] == 0, "mass_sd_mg"] = 0.0
-    for low, high, value, sd in (
-        ("excess_lo_hu_mm3", "excess_hi_hu_mm3", "excess_hu_mm3", "excess_sd_hu_mm3"),
-    ):
+    for low, high, value, sd in (("excess_lo_hu_mm3", "excess_hi_hu_mm3", "excess_hu_mm3", "excess_sd_hu_mm3"),):
         table[low] = table[value] - burden.Z95 * table[sd]
         table[high] = table[value] + burden.Z95 * table[sd]
     table["mineral_fraction"] = (table["volume_mm3"] / table["envelope_mm3"]).where(table["envelope_mm3"] > 0)
@@ -239,16 +247,16 @@ def _lesion_rows(known: list[_Known], place: dict[tuple[str, str], _Place], trac
 
 
 def _carried(table: pd.DataFrame) -> pd.Series:
-    """A lesion that is gone keeps the compartment in which it was last seen."""
+    """Carry the compartment in which a lesion was last seen on to where it is gone."""
     named = table["compartment"].where(table["compartment"].notna() & (table["compartment"] != ""))
     return named.groupby(table["lesion_id"], dropna=False).ffill().fillna("")
 
 
 def _absent(status: str, where_mm: np.ndarray, lod_mm3: float) -> dict[str, object]:
     """Return the amounts of a lesion without a piece: 0 where it is resolved, missing otherwise."""
-    x, y, z = (float(v) for v in where_mm)
     if status != "resolved":
-        return {"x_mm": x if status == "not_in_field" else nan, "y_mm": y, "z_mm": z} if status == "not_in_field" else {}
+        return {}
+    x, y, z = (float(v) for v in where_mm)
     amounts: dict[str, object] = dict.fromkeys(_AMOUNTS, 0.0)
     return {
         **amounts,
@@ -328,7 +336,7 @@ def _burden_rows(known: list[_Known], rows: pd.DataFrame) -> pd.DataFrame:
     for visit_id in dict.fromkeys(one.visit.visit_id for one in known):
         one = next(one for one in known if one.visit.visit_id == visit_id)
         sums = burden.totals(rows[rows["visit_id"] == visit_id])
-        parts.append(sums.assign(**one.common()))
+        parts.append(pd.DataFrame([{**one.common(), **row} for row in sums.to_dict("records")]))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -343,9 +351,7 @@ def _change_rows(known: list[_Known], visits: pd.DataFrame, rows: pd.DataFrame) 
         may = change.comparable(acquired[start], acquired[end])
         for subject, before, after in _subjects(at[start], at[end]):
             for quantity in COMPARED:
-                verdict = change.compare(
-                    before[quantity], after[quantity], years=years[end] - years[start], may=may
-                )
+                verdict = change.compare(before[quantity], after[quantity], years=years[end] - years[start], may=may)
                 found.append(
                     {
                         "patient_id": known[0].visit.patient_id,
@@ -371,13 +377,13 @@ def _subjects(start: pd.DataFrame, end: pd.DataFrame) -> list[tuple[dict[str, ob
     seen_one, seen_two = (part[part["volume_mm3"].notna()] for part in (one, two))
     unseen = set(one.index[one["status"] == "not_in_field"]) | set(two.index[two["status"] == "not_in_field"])
     subjects: list[tuple[dict[str, object], _Amount, _Amount]] = []
-    for lesion in sorted(set(seen_one.index) & set(seen_two.index)):
-        subjects.append(({"lesion_id": lesion}, _amount(seen_one.loc[[lesion]]), _amount(seen_two.loc[[lesion]])))
+    both = sorted(set(seen_one.index) & set(seen_two.index))
+    subjects += [({"lesion_id": n}, _amount(seen_one.loc[[n]]), _amount(seen_two.loc[[n]])) for n in both]
     if len(one) < len(start) or len(two) < len(end):
         # A visit without identities: all that was found there stands for the total.
         common = [(start, end)]
     else:
-        common = [(seen_one.drop(unseen, errors="ignore"), seen_two.drop(unseen, errors="ignore"))]
+        common = [(seen_one[~seen_one.index.isin(unseen)], seen_two[~seen_two.index.isin(unseen)])]
     before, after = common[0]
     subjects.append(({"compartment": "total"}, _amount(before), _amount(after)))
     for name in sorted({*before["compartment"], *after["compartment"]} - {""}):
@@ -391,7 +397,7 @@ def _amount(rows: pd.DataFrame) -> _Amount:
     return {
         quantity: {
             "value": float(rows[quantity].sum(skipna=False)) if len(rows) else 0.0,
-            "sd": float(np.sqrt(np.square(rows[_ERRORS[quantity]]).sum(skipna=False))) if len(rows) else 0.0,
+            "sd": float(np.sqrt((rows[_ERRORS[quantity]] ** 2).sum(skipna=False))) if len(rows) else 0.0,
         }
         for quantity in COMPARED
     }
@@ -401,19 +407,19 @@ def _statuses(rows: pd.DataFrame, changes: pd.DataFrame) -> pd.Series:
     """Turn ``present`` into grown, stable or shrunk: the verdict on volume against the previous evaluable visit."""
     word = {"increased": "grown", "decreased": "shrunk"}
     status = rows["status"].copy()
-    for lesion, own in rows[rows["lesion_id"].notna()].groupby("lesion_id"):
+    for _, own in rows[rows["lesion_id"].notna()].groupby("lesion_id"):
         evaluable = own[own["volume_mm3"].notna()]
         for earlier, later in zip(evaluable.index[:-1], evaluable.index[1:], strict=True):
             if status[later] == "present":
-                verdict = _verdict(own.loc[earlier], own.loc[later], int(lesion), changes)
+                verdict = _verdict(own.loc[earlier], own.loc[later], changes)
                 status[later] = word.get(verdict, "stable")
     return status.replace("present", "stable")
 
 
-def _verdict(before: pd.Series, after: pd.Series, lesion: int, changes: pd.DataFrame) -> str:
+def _verdict(before: pd.Series, after: pd.Series, changes: pd.DataFrame) -> str:
     """Return the verdict that table ``changes`` holds, or, over a gap in the field, the same comparison made here."""
     held = changes[
-        (changes["lesion_id"] == lesion)
+        (changes["lesion_id"] == after["lesion_id"])
         & (changes["quantity"] == "volume_mm3")
         & (changes["from_visit"] == before["visit_id"])
         & (changes["to_visit"] == after["visit_id"])

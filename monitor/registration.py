@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import SimpleITK as sitk
@@ -75,6 +76,9 @@ INVERSION_STEPS = 10
 """Fixed-point steps that invert a field on its grid: residuals fall below 0.05 mm."""
 
 
+_Linear = TypeVar("_Linear", sitk.Similarity3DTransform, sitk.AffineTransform)
+
+
 @dataclass(frozen=True)
 class _Prepared:
     """A scan made ready for a metric: mineral filled, all but the body set to air, and where the body is."""
@@ -137,9 +141,7 @@ def register(
     )
 
 
-def for_looking(
-    fixed: Scan, moving: Scan, found: Registration
-) -> tuple[sitk.Image, np.ndarray, np.ndarray]:
+def for_looking(fixed: Scan, moving: Scan, found: Registration) -> tuple[sitk.Image, np.ndarray, np.ndarray]:
     """Return the baseline and the follow-up before and after on one coarse lattice, to be looked at and never measured.
 
     Returns
@@ -174,8 +176,7 @@ def _filled(hu: np.ndarray, mineral: np.ndarray, body: np.ndarray, spacing_zyx_m
     reach = np.ceil(3 * FILL_SIGMA_MM / spacing_zyx_mm).astype(int)
     for box in ndimage.find_objects(labels):
         near = tuple(
-            slice(max(0, part.start - margin), part.stop + margin)
-            for part, margin in zip(box, reach, strict=True)
+            slice(max(0, part.start - margin), part.stop + margin) for part, margin in zip(box, reach, strict=True)
         )
         hole = ndimage.binary_dilation(mineral[near], np.ones((1, 3, 3)), iterations=2)
         rest = (body[near] & ~hole).astype(np.float32)
@@ -192,20 +193,20 @@ def _linear(one: _Prepared, two: _Prepared) -> sitk.Transform:
     coarse, fine = (_Pair.at(one, two, spacing) for spacing in LINEAR_MM)
     starts = sorted(_starts(one, two), key=coarse.mismatch)[:STARTS_REFINED]
     rigid = min((coarse.optimised(start) for start in starts), key=coarse.mismatch)
-    similar = sitk.Similarity3DTransform()
-    similar.SetCenter(rigid.GetCenter())
-    similar.SetMatrix(rigid.GetMatrix())
-    similar.SetTranslation(rigid.GetTranslation())
-    similar = fine.optimised(coarse.optimised(similar))
-    affine = sitk.AffineTransform(3)
-    affine.SetCenter(similar.GetCenter())
-    affine.SetMatrix(similar.GetMatrix())
-    affine.SetTranslation(similar.GetTranslation())
-    affine = fine.optimised(affine)
+    similar = fine.optimised(coarse.optimised(_as(sitk.Similarity3DTransform(), rigid)))
+    affine = fine.optimised(_as(sitk.AffineTransform(3), similar))
     ratio = np.linalg.det(_matrix(affine)[:3, :3]) / np.linalg.det(_matrix(similar)[:3, :3])
     # A featureless limb hardly tells its own length: there the affine stage runs away and growth alone is kept.
     plausible = abs(np.log(ratio)) <= np.log(AFFINE_OVER_GROWTH)
     return affine if plausible and fine.mismatch(affine) < fine.mismatch(similar) else similar
+
+
+def _as(wider: _Linear, narrow: sitk.Transform) -> _Linear:
+    """Copy a linear transform into a kind with more freedom."""
+    wider.SetCenter(narrow.GetCenter())  # type: ignore[attr-defined]  # every linear kind has these three
+    wider.SetMatrix(narrow.GetMatrix())  # type: ignore[attr-defined]
+    wider.SetTranslation(narrow.GetTranslation())  # type: ignore[attr-defined]
+    return wider
 
 
 def _starts(one: _Prepared, two: _Prepared) -> list[sitk.Euler3DTransform]:
@@ -314,7 +315,7 @@ def _bend(still: sitk.Image, moved: sitk.Image, seen: sitk.Image, body: sitk.Ima
 
 def _demons(still: sitk.Image, moved: sitk.Image) -> sitk.Image:
     """Return u with still(x) like moved(x + u(x)), coarse to fine."""
-    field = None
+    fields: list[sitk.Image] = []
     for shrink, steps in DEMONS_LEVELS:
         one, two = (_shrunk(part, shrink) for part in (still, moved))
         method = sitk.FastSymmetricForcesDemonsRegistrationFilter()
@@ -323,11 +324,9 @@ def _demons(still: sitk.Image, moved: sitk.Image) -> sitk.Image:
         method.SetSmoothUpdateField(True)
         method.SetStandardDeviations(DEMONS_SIGMA_VOXELS)
         method.SetUpdateFieldStandardDeviations(DEMONS_SIGMA_VOXELS)
-        if field is None:
-            field = method.Execute(one, two)
-        else:
-            field = method.Execute(one, two, sitk.Resample(field, one))
-    return sitk.Resample(field, still)
+        start = [sitk.Resample(coarser, one) for coarser in fields[-1:]]
+        fields.append(method.Execute(one, two, *start))
+    return sitk.Resample(fields[-1], still)
 
 
 def _inverted(field: sitk.Image, lattice: sitk.Image) -> np.ndarray:
@@ -349,7 +348,7 @@ def _believable_growth(linear: sitk.Transform) -> None:
     low, high = VOLUME_RATIO
     if not low <= ratio <= high:
         raise RegistrationError(
-            f"a body may change its volume between visits by a factor of {low} to {high}; the affine stage found {ratio:.2f}"
+            f"a body may change its volume between visits by a factor of {low} to {high}; found {ratio:.2f}"
         )
 
 

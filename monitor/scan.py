@@ -20,8 +20,7 @@ from typing import TypeVar
 import numpy as np
 import pydicom
 import SimpleITK as sitk
-from pydicom._uid_dict import UID_dictionary
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from scipy import ndimage
 
 from monitor import grid
@@ -109,7 +108,7 @@ SHARED_CORNER = 0.1
 
 _BROKEN = (
     *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError),
-    *(TypeError, ValueError, InvalidDicomError, struct.error, zlib.error),
+    *(TypeError, ValueError, BytesLengthException, InvalidDicomError, struct.error, zlib.error),
 )
 """What readers raise on bytes that are not what they claim."""
 
@@ -357,8 +356,7 @@ def _require_ct(slices: Sequence[_Slice], modality: str | None) -> None:
         if one.kind.startswith(SECONDARY_CAPTURE):
             raise ScanError("secondary-capture", "a series must hold CT slices; one file is a secondary capture")
         if one.kind != CT_IMAGE:
-            name = UID_dictionary.get(one.kind, ("of another kind",))[0]  # what is unknown may be anything
-            raise ScanError("not-ct", f"every file must be CT Image Storage; one is {name}")
+            raise ScanError("not-ct", f"every file must be CT Image Storage; one is {_kind_name(one.kind)}")
         if "LOCALIZER" in one.words:
             raise ScanError("localizer", "a series must hold slices only; one image is a localizer")
         if one.syntax in LOSSY_8_BIT or one.lossy:
@@ -369,6 +367,13 @@ def _require_ct(slices: Sequence[_Slice], modality: str | None) -> None:
         raise ScanError("wrong-modality", f"the study says {modality}; the files are CT")
     if len(slices) < LEAST_SLICES:
         raise ScanError("too-few-slices", f"a series must have at least {LEAST_SLICES} slices; got {len(slices)}")
+
+
+def _kind_name(kind: str) -> str:
+    """Return the name of an SOP class; one that DICOM does not know may hold anything, and is not repeated."""
+    with _silent():
+        name = pydicom.uid.UID(kind).name
+    return "of another kind" if name == kind else name
 
 
 def _require_one_series(slices: Sequence[_Slice]) -> None:
@@ -630,12 +635,10 @@ def _require_whole(path: Path) -> None:
                 raise ScanError("unknown-format", "an image must hold its own voxels; this one points to another file")
             return
         layout = _nifti_layout(head)
-        length = layout.offset
-        part = head[layout.offset :]
-        while part and length < layout.end:
+        length = stream.seek(layout.offset)
+        while length < layout.end and (part := stream.read(1 << 22)):
             length += len(part)
             _require_finite(part, layout.kind)
-            part = stream.read(1 << 22)
     if length < layout.end:
         raise ScanError("cut-file", f"the header promises {layout.end} bytes; the file holds {length}")
 

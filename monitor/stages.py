@@ -13,8 +13,7 @@ from scipy import ndimage
 from monitor import anatomy, burden, describe, figures, grid, lesions, registration, scan, store
 from monitor.record import Measured
 from monitor.study import Visit
-from monitor.types import Anatomy, Findings, Registration, RegistrationError, Scan
-
+from monitor.types import Anatomy, Registration, RegistrationError, Scan
 
 REFUSED = "refused.txt"
 """Stands where a registration was not believable, and says why."""
@@ -299,14 +298,14 @@ def known_skeleton(own: Placed, first: Placed, image: Scan, found: Anatomy) -> n
     away = ndimage.distance_transform_edt(~known, sampling=before.spacing_zyx_mm).astype(np.float32)
 
     def distance(mask: np.ndarray) -> np.ndarray:
-        there = first.registration().from_baseline(own.registration().to_baseline(grid.to_mm(image.image, np.argwhere(mask))))
+        there = first.registration().from_baseline(
+            own.registration().to_baseline(grid.to_mm(image.image, np.argwhere(mask)))
+        )
         # Out of the first visit's field nothing is known: there this scan's own answer stands.
         return np.nan_to_num(grid.sample(before.image, away, there))
 
     error = _finite(own.registration().residual_mm) + _finite(first.registration().residual_mm)
-    skeleton = anatomy.without_new(
-        found.skeleton, distance, image.spacing_zyx_mm, reach_mm=NEW_BEYOND_MM + 2 * error
-    )
+    skeleton = anatomy.without_new(found.skeleton, distance, image.spacing_zyx_mm, reach_mm=NEW_BEYOND_MM + 2 * error)
     return anatomy.with_known(skeleton, (image.array >= anatomy.BONE_HU) & found.body & ~found.skeleton, distance)
 
 

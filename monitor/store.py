@@ -234,7 +234,8 @@ def write_transform(folder: Path, registration: Registration) -> None:
     """Write a registration in forms that SimpleITK reads: an affine ``.tfm`` and a displacement image.
 
     A point x of the baseline lies at affine(x + displacement(x)) of the visit, all LPS mm. In SimpleITK that is
-    ``CompositeTransform([affine, DisplacementFieldTransform(displacement)])``, the field cast to float64.
+    ``CompositeTransform([affine, DisplacementFieldTransform(displacement)])``, the field cast to float64;
+    outside the field SimpleITK takes no displacement, where a ``Registration`` takes that of the border.
     """
     affine = sitk.AffineTransform(3)
     affine.SetMatrix([float(v) for v in registration.matrix[:3, :3].ravel()])
@@ -378,7 +379,11 @@ def _plain(value: object) -> object:
 
 
 def _harmless(text: object) -> object:
-    return f"'{text}" if isinstance(text, str) and text.startswith(FORMULA_STARTS) else text
+    """Return a text that no spreadsheet runs; a lone CR would end the row, and becomes a line feed."""
+    if not isinstance(text, str):
+        return text
+    plain = text.replace("\r\n", "\n").replace("\r", "\n")
+    return f"'{plain}" if text.startswith(FORMULA_STARTS) else plain
 
 
 def _link(source: Path, target: Path) -> None:

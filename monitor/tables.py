@@ -262,6 +262,6 @@ def _cast(table: pd.DataFrame, column: Column, name: str) -> pd.Series:
     if column.name not in table:
         return pd.Series([None] * len(table), dtype=column.dtype)
     try:
-        return table[column.name].reset_index(drop=True).astype(column.dtype)
+        return table[column.name].reset_index(drop=True).astype(pd.api.types.pandas_dtype(column.dtype))
     except (TypeError, ValueError) as error:
         raise ValueError(f"column {column.name} of table {name} must be {column.dtype}: {error}") from error

@@ -121,10 +121,13 @@ def _at(occasion: Occasion, lesions: list[_Lesion], earlier: Sequence[Occasion])
         if row not in continued:
             rows.append(_ended(occasion, lesion, score[row], owner))
     taken = {column for _, column in kept}
-    fresh = []
+    fresh: list[_Lesion] = []
     for column, label in enumerate(labels):
         if column not in taken:
-            rows.append(_begun(occasion, label, points[label], score[:, column], alive, lesions, fresh, earlier))
+            began = _Lesion(len(lesions) + len(fresh) + 1, points[label], occasion.volume_mm3[label])
+            parent = alive[int(np.argmax(score[:, column]))] if alive and score[:, column].max() > 0 else None
+            rows.append(_begun(occasion, label, began, parent, earlier))
+            fresh.append(began)
     for row, column in kept:
         alive[row].seen(points[labels[column]], occasion.volume_mm3[labels[column]])
     lesions.extend(fresh)
@@ -170,25 +173,18 @@ def _ended(occasion: Occasion, lesion: _Lesion, score: np.ndarray, owner: dict[i
 
 
 def _begun(
-    occasion: Occasion,
-    label: int,
-    points: np.ndarray,
-    score: np.ndarray,
-    alive: list[_Lesion],
-    lesions: list[_Lesion],
-    fresh: list[_Lesion],
-    earlier: Sequence[Occasion],
+    occasion: Occasion, label: int, began: _Lesion, parent: _Lesion | None, earlier: Sequence[Occasion]
 ) -> dict[str, object]:
-    """Return the row of a piece without an identity, and give it one: split off, new, or first seen."""
-    number = len(lesions) + len(fresh) + 1
-    volume = occasion.volume_mm3[label]
-    fresh.append(_Lesion(number, points, volume))
-    if score.size and score.max() > 0:
-        parent = alive[int(np.argmax(score))].lesion_id
-        return _row(occasion, number, "split", label, origin=parent, score=float(score.max()))
-    # New needs a scan that saw the place and would have shown as much as the lower size of today.
-    shown = [one for one in earlier if volume >= one.lod_mm3 and np.mean(one.sees(points)) >= LEAST_IN_FIELD]
-    return _row(occasion, number, "new" if shown else "first_seen", label)
+    """Return the row of a piece that gets an identity of its own: split off, new, or first seen."""
+    if parent is not None:
+        return _row(occasion, began.lesion_id, "split", label, origin=parent.lesion_id)
+    # New needs a scan that saw the place and would have shown as much.
+    shown = [
+        one
+        for one in earlier
+        if began.volume_mm3 >= one.lod_mm3 and np.mean(one.sees(began.points_mm)) >= LEAST_IN_FIELD
+    ]
+    return _row(occasion, began.lesion_id, "new" if shown else "first_seen", label)
 
 
 def _as_baseline(row: dict[str, object]) -> dict[str, object]:

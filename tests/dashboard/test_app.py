@@ -17,7 +17,8 @@ def callback(client, app, output: str, **inputs: object):
     known = app.callback_map[found]["inputs"], app.callback_map[found]["state"]
     values = [[{**one, "value": inputs.get(f"{one['id']}.{one['property']}")} for one in part] for part in known]
     outputs = [dict(zip(("id", "property"), one.split("."), strict=True)) for one in found.strip(".").split("...")]
-    asked = {"output": found, "outputs": outputs, "inputs": values[0], "state": values[1], "changedPropIds": []}
+    one_or_all = outputs if found.startswith("..") else outputs[0]
+    asked = {"output": found, "outputs": one_or_all, "inputs": values[0], "state": values[1], "changedPropIds": []}
     return client.post("/_dash-update-component", json=asked)
 
 

@@ -152,6 +152,13 @@ def test_a_picture_has_its_address_and_words(results):
     assert "alt='Lesion 1 at V5. ▲ grown: 742" in shown
 
 
+def test_what_became_of_the_lesion_is_said_in_words(results):
+    """Place, change and reason stand beside the pictures; nobody's lesion has no words."""
+    told = callbacks.show_lesion(results, "/patient/P001", rows(lesion_id=1))
+    assert told.startswith("Left thigh. Volume since baseline (mm³): ▲ +287 increased; beyond")
+    assert callbacks.show_lesion(results, "/patient/P001", None) == callbacks.show_lesion(results, "/", None) == ""
+
+
 def test_no_file_is_no_picture(results):
     """Without a file there are words and no broken image."""
     shown = callbacks.show_picture(results, "/patient/P001", rows(lesion_id=12), "V5")

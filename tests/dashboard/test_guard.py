@@ -34,8 +34,16 @@ def test_callbacks_need_the_cookie(stranger):
 
 def test_a_wrong_cookie_is_none(stranger):
     """The cookie cannot be guessed, whatever its letters."""
-    stranger.set_cookie(guard.COOKIE, "é" * 20)
+    name = stranger.get("/").headers["Set-Cookie"].partition("=")[0]
+    stranger.set_cookie(name, "é" * 20)
     assert stranger.get("/_dash-layout").status_code == 403
+
+
+def test_servers_on_two_ports_keep_their_own_cookies(stranger):
+    """Cookies do not tell ports apart, so that their names must."""
+    names = [stranger.get("/", headers={"Host": f"localhost:{port}"}).headers["Set-Cookie"][:40] for port in (1, 2)]
+    assert names[0] != names[1]
+    assert stranger.get("/_dash-layout", headers={"Host": "localhost:1"}).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/", "/patient/P001"])
@@ -47,7 +55,7 @@ def test_the_page_gives_the_cookie(stranger, path):
     assert "SameSite=Strict" in cookie
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:8050", "127.0.0.1.evil.example", "10.0.0.1"])
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8050", "127.0.0.1.evil.example", "10.0.0.1", "[::1"])
 def test_a_foreign_name_is_refused(client, host):
     """A page that points its own name at this machine gets nothing (DNS rebinding)."""
     assert client.get("/", headers={"Host": host}).status_code == 403
@@ -60,9 +68,18 @@ def test_own_names_are_answered(client, host):
     assert client.get("/", headers={"Host": host}).status_code == 200
 
 
-@pytest.mark.parametrize(("origin", "status"), [("http://evil.example", 403), ("null", 403), ("http://localhost", 200)])
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("http://evil.example", 403),
+        ("null", 403),
+        ("http://localhost:9000", 403),
+        ("https://localhost", 403),
+        ("http://localhost", 200),
+    ],
+)
 def test_a_foreign_page_may_not_ask(client, origin, status):
-    """A request from another site's page is refused even with the cookie."""
+    """A request from another site's page, or from another port here, is refused even with the cookie."""
     assert client.get("/_dash-layout", headers={"Origin": origin}).status_code == status
 
 
@@ -94,3 +111,17 @@ def test_every_answer_has_the_headers(client, path):
 def test_nothing_with_data_is_stored(client, path):
     """Browsers keep no copy."""
     assert client.get(path).headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("path", "open_to_ask"),
+    [
+        ("/images/P1/V1/qc.png", True),
+        ("/images/P1/V1/S1/qc.png", True),
+        ("/images/P1", False),
+        ("/images//V1/S1/qc.png", False),
+    ],
+)
+def test_pictures_of_visits_and_of_scans_may_be_asked_for(path, open_to_ask):
+    """A picture lies below a visit, or below a scan of it, and nowhere else."""
+    assert bool(guard.DATA.fullmatch(path)) is open_to_ask

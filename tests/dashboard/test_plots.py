@@ -70,10 +70,21 @@ def test_limits_are_drawn_from_the_table(results):
 
 
 def test_the_fitted_line_is_level_and_rate(results):
-    """The line needs both terms; without them there is none."""
+    """The line is that of the table; without a rate there is none."""
     line = named(patient(results, "P001"), "fitted line")
     np.testing.assert_allclose(line.y, 815.0 + 92.0 * np.array([-0.42, 2.18]))
     assert "fitted line" not in {trace.name for trace in patient(results, "P002").data}
+
+
+def test_a_rate_alone_is_drawn_through_the_weighted_mean():
+    """Closed form: points on a line with unequal limits give back that line, and no rate gives none."""
+    years = np.array([0.0, 1.0, 3.0])
+    value = 100.0 + 20.0 * years
+    course = pd.DataFrame({"years": years, "value": value, "lo": value - [1, 2, 9], "hi": value + [1, 2, 9]})
+    line = plots._fitted({"rate": pd.Series({"estimate": 20.0})}, course)
+    np.testing.assert_allclose(line.y, [100.0, 160.0])
+    assert plots._fitted({"rate": pd.Series({"estimate": np.nan})}, course) is None
+    assert plots._level({}, course.assign(lo=np.nan), 20.0) == 100.0
 
 
 def test_treatments_have_lanes(results):
@@ -83,6 +94,17 @@ def test_treatments_have_lanes(results):
     assert [shape.x0 for shape in bars] == [0.08, 0.9]
     assert bars[1].x1 == figure.layout.xaxis.range[1]
     assert [note.text for note in figure.layout.annotations] == ["thiosulfate", "pamidronate →"]
+    assert figure.layout.yaxis2.ticktext == ("treatment", "", "events")
+
+
+def test_a_flare_that_lasts_has_a_lane_of_its_own(results):
+    """What has an end is a bar, and its lane is named by its kind."""
+    events = views.events(results, "P001")
+    lasting = events.assign(end_years=events["end_years"].where(events["kind"] != "flare", 0.5))
+    course = views.course(results, "P001", "volume_mm3", "total")
+    changes = views.against_baseline(results, "P001", "volume_mm3", "total")
+    figure = plots.patient_figure(course, events=lasting, changes=changes, trend={}, title="")
+    assert figure.layout.yaxis2.ticktext == ("treatment", "flare", "treatment", "events")
 
 
 def test_moments_are_marks_with_words(results):

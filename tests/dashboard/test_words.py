@@ -23,9 +23,14 @@ def treatments(*pairs: tuple[str, float]) -> pd.DataFrame:
     return tables.check(pd.DataFrame(rows), "events")
 
 
-def told(row: pd.Series | None, events: pd.DataFrame | None = None, *, visits: int = 4) -> str:
+def told(
+    row: pd.Series | None, events: pd.DataFrame | None = None, *, seen: tuple[float, ...] = (800, 850, 900, 1120)
+) -> str:
+    """Return the sentence for a patient whose visits V1, V2, … showed these amounts; NaN: not wholly in the field."""
     events = treatments() if events is None else events
-    return words.change_sentence(row, events, visits=visits, where="total").replace(words.THIN, " ")
+    names = [f"V{number}" for number in range(1, len(seen) + 1)]
+    course = pd.DataFrame({"visit_id": names, "value": list(seen), "value_observed": [1.0] * len(seen)})
+    return words.change_sentence(row, events, course=course, where="total").replace(words.THIN, " ")
 
 
 def test_an_increase_is_told_with_limits_and_what_counts():
@@ -56,10 +61,16 @@ def test_not_comparable_gives_the_reason_and_no_number():
     assert "320" not in sentence
 
 
-@pytest.mark.parametrize(("visits", "said"), [(0, "No visit"), (1, "One visit"), (3, "No comparison")])
-def test_without_a_comparison_it_says_so(visits, said):
+@pytest.mark.parametrize(("seen", "said"), [((), "No visit"), ((1.0,), "One visit"), ((1.0, 2.0), "No comparison")])
+def test_without_a_comparison_it_says_so(seen, said):
     """One visit, none, or none that follows the baseline."""
-    assert told(None, visits=visits).startswith(said)
+    assert told(None, seen=seen).startswith(said)
+
+
+def test_a_common_field_is_said():
+    """Where a visit did not show all that is known, the reader learns that only part was compared."""
+    assert told(change(), seen=(800.0, 850.0, 900.0, np.nan)).endswith("Compared in the field common to both.")
+    assert "common" not in told(change(), seen=(800.0, np.nan, 900.0, 1120.0))
 
 
 def test_treatment_is_told_in_time_never_as_a_cause():
@@ -120,5 +131,5 @@ def test_zeros_on_a_log_scale_are_counted():
 def test_a_rate_that_could_not_be_had_gives_its_reason():
     """A row of trends without an estimate still says why."""
     rate = pd.Series({"estimate": np.nan, "note": "two visits are needed", "unit": "mm3/a"})
-    assert words.trend_sentence(rate) == "No rate was estimated. two visits are needed."
+    assert words.trend_sentence(rate) == "No rate was estimated. Two visits are needed."
     assert words.trend_sentence(None) == ""

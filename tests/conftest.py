@@ -1,0 +1,53 @@
+"""A small made-up study, run once for all tests of the line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from monitor import phantom, pipeline, store
+from monitor.phantom import PhantomVisit
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+"""Real images beside the checkout; absent on other machines."""
+
+
+def write_visits(folder: Path, visits: Sequence[PhantomVisit]) -> Path:
+    """Write phantom visits as a study folder without treatments; return it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for visit in visits:
+        phantom.write_dicom(visit, folder / "dicom" / visit.patient_id / visit.visit_id)
+        rows.append(
+            {
+                "patient_id": visit.patient_id,
+                "visit_id": visit.visit_id,
+                "date": visit.date,
+                "path": f"dicom/{visit.patient_id}/{visit.visit_id}",
+            }
+        )
+    pd.DataFrame(rows).to_csv(folder / "visits.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def limb_visits() -> list[PhantomVisit]:
+    """Three visits of a coarse limb: a nodule that stays, one that vanishes, one that appears."""
+    return phantom.series(
+        "limb", seed=3, visits=3, spacing_mm=(1.6, 1.6, 2.5), lesions=["nodule", "vanish", "appear"], warp_mm=1.0
+    )
+
+
+@pytest.fixture(scope="session")
+def limb_study(tmp_path_factory: pytest.TempPathFactory, limb_visits: list[PhantomVisit]) -> Path:
+    """Return the study folder of ``limb_visits``."""
+    return write_visits(tmp_path_factory.mktemp("limb") / "study", limb_visits)
+
+
+@pytest.fixture(scope="session")
+def limb_results(limb_study: Path) -> store.Results:
+    """Return the published results of ``limb_study``."""
+    return pipeline.follow(limb_study, limb_study.parent / "results")

@@ -1,0 +1,106 @@
+"""The command: exit codes, what goes to standard output, and the words of errors."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from monitor import cli, pipeline, store
+from monitor.phantom import PhantomVisit
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    """Run the command with words; return its exit status."""
+    monkeypatch.setattr("sys.argv", ["calcitrack", *words])
+    with pytest.raises(SystemExit, match=r"^\d$") as ended:
+        cli.main()
+    return int(ended.value.code or 0)
+
+
+def test_run_ends_with_0_and_shows_the_burden(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], limb_study: Path, limb_results: store.Results
+) -> None:
+    """All measured: status 0, the table of burdens and the path of the results on standard output."""
+    assert run(monkeypatch, "run", str(limb_study), str(limb_results.folder), "--workers", "1") == 0
+    shown = capsys.readouterr().out
+    assert "Burden of mineral" in shown
+    assert f"results: {limb_results.folder}" in shown
+    assert "Research use only" in shown
+
+
+def test_a_missing_study_ends_with_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """An unreadable study: status 2 and the rule that it broke."""
+    assert run(monkeypatch, "run", str(tmp_path), str(tmp_path / "out")) == 2
+    assert "must hold visits.csv" in capsys.readouterr().err
+
+
+def test_a_fault_of_ours_ends_with_3_and_publishes_nothing(
+    monkeypatch: pytest.MonkeyPatch, limb_study: Path, tmp_path: Path
+) -> None:
+    """A defect: status 3, no results."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(pipeline, "_tables", broken)
+    monkeypatch.setattr(pipeline, "_measure", lambda *_: [])
+    monkeypatch.setattr(pipeline, "_records", lambda *_: [])
+    monkeypatch.setattr(pipeline, "_pictures", lambda *_: ({}, set()))
+    assert run(monkeypatch, "run", str(limb_study), str(tmp_path / "out"), "--workers", "1") == 3
+    assert not (tmp_path / "out" / "run.json").exists()
+
+
+def test_map_points_answers_row_for_row(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    limb_results: store.Results,
+    limb_visits: list[PhantomVisit],
+    tmp_path: Path,
+) -> None:
+    """Points come back as a CSV in their order, far outside the field too, never NaN."""
+    visit = limb_visits[1]
+    points = np.vstack([visit.landmarks_mm[:5], [[900.0, -900.0, 900.0]]])
+    pd.DataFrame(points, columns=["x_mm", "y_mm", "z_mm"]).to_csv(tmp_path / "points.csv", index=False)
+    words = ("map-points", str(limb_results.folder), visit.patient_id, visit.visit_id, str(tmp_path / "points.csv"))
+    assert run(monkeypatch, *words) == 0
+    mapped = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    assert list(mapped.columns) == ["x_mm", "y_mm", "z_mm"]
+    assert len(mapped) == 6
+    assert np.isfinite(mapped.to_numpy()).all()
+    assert np.linalg.norm(mapped.to_numpy()[:5] - limb_visits[0].landmarks_mm[:5], axis=1).mean() < 3
+
+
+def test_map_points_names_the_known_visits(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], limb_results: store.Results, tmp_path: Path
+) -> None:
+    """An unknown visit: status 2, and which there are."""
+    (tmp_path / "points.csv").write_text("x_mm,y_mm,z_mm\n0,0,0\n")
+    patient = str(limb_results.tables["visits"]["patient_id"].iloc[0])
+    assert run(monkeypatch, "map-points", str(limb_results.folder), patient, "V9", str(tmp_path / "points.csv")) == 2
+    assert "V0, V1, V2" in capsys.readouterr().err
+
+
+def test_stats_fits_a_line_for_each_patient(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Closed form: values 1, 3, 5 at years 0, 1, 2 rise by 2 a year."""
+    (tmp_path / "table.csv").write_text("patient_id,years,value\n007,0,1\n007,1,3\n007,2,5\n")
+    assert run(monkeypatch, "stats", str(tmp_path / "table.csv"), "--model", "patient-trend") == 0
+    row = pd.read_csv(io.StringIO(capsys.readouterr().out), dtype={"patient_id": str}).iloc[0]
+    assert row["patient_id"] == "007"
+    assert row["estimate"] == pytest.approx(2.0)
+
+
+def test_an_unknown_model_lists_the_known_ones(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Dispatch: a name that is not known shows those that are."""
+    (tmp_path / "table.csv").write_text("patient_id,years,value\n")
+    assert run(monkeypatch, "stats", str(tmp_path / "table.csv"), "--model", "magic") == 2
+    assert "patient-trend, treatment-slope" in capsys.readouterr().err
