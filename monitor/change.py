@@ -40,14 +40,15 @@ def comparable(one: Acquired, two: Acquired) -> tuple[bool, str]:
     (True, 'kernel unknown')
     """
     against, unknown = [], []
-    if one["modality"] != two["modality"]:
-        against.append(f"modality {one['modality']} and {two['modality']}")
+    kinds = (_text(one["modality"]), _text(two["modality"]))
+    if kinds[0] != kinds[1]:
+        against.append(f"modality {kinds[0]} and {kinds[1]}")
     volts = (_number(one["kvp"]), _number(two["kvp"]))
     if any(isnan(v) for v in volts):
         unknown.append("tube voltage unknown")
     elif abs(volts[0] - volts[1]) > KVP_TOLERANCE:
         against.append(f"tube voltage {volts[0]:g} and {volts[1]:g} kV")
-    kernels = (str(one["kernel"] or ""), str(two["kernel"] or ""))
+    kernels = (_text(one["kernel"]), _text(two["kernel"]))
     if not all(kernels):
         unknown.append("kernel unknown")
     elif kernels[0] != kernels[1]:
@@ -57,7 +58,7 @@ def comparable(one: Acquired, two: Acquired) -> tuple[bool, str]:
         unknown.append("slice thickness unknown")
     elif max(slices) > SLICE_RATIO * min(slices):
         against.append(f"slice thickness {slices[0]:g} and {slices[1]:g} mm")
-    agents = {str(one["contrast"] or "unknown"), str(two["contrast"] or "unknown")}
+    agents = {_text(one["contrast"]) or "unknown", _text(two["contrast"]) or "unknown"}
     if agents == {"iv", "none"}:
         against.append("contrast iv and none")
     elif "unknown" in agents:
@@ -148,3 +149,7 @@ def pairs(visits: pd.DataFrame, totals: dict[str, float]) -> list[tuple[str, str
 
 def _number(value: object) -> float:
     return nan if value is None or pd.isna(value) else float(value)  # type: ignore[arg-type, call-overload]
+
+
+def _text(value: object) -> str:
+    return "" if value is None or pd.isna(value) else str(value)  # type: ignore[call-overload]

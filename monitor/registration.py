@@ -66,7 +66,7 @@ FILL_SIGMA_MM = 4.0
 VOLUME_RATIO = (0.5, 2.0)
 """Determinants of the affine part outside this are no child's growth (15 % a length is 1.52)."""
 
-LEAST_OVERLAP = 0.2
+LEAST_OVERLAP = 0.4
 """Least fraction of the smaller body that must lie in both fields."""
 
 LEAST_CORRELATION = 0.5
@@ -191,8 +191,8 @@ def _filled(hu: np.ndarray, mineral: np.ndarray, body: np.ndarray, spacing_zyx_m
 def _linear(one: _Prepared, two: _Prepared) -> sitk.Transform:
     """Rigid from the best of several starts, then one growth for all directions, then affine where it helps."""
     coarse, fine = (_Pair.at(one, two, spacing) for spacing in LINEAR_MM)
-    starts = sorted(_starts(one, two), key=coarse.mismatch)[:STARTS_REFINED]
-    rigid = min((coarse.optimised(start) for start in starts), key=coarse.mismatch)
+    starts = sorted(_starts(one, two), key=coarse.unlikeness)[:STARTS_REFINED]
+    rigid = min((coarse.optimised(start) for start in starts), key=coarse.unlikeness)
     similar = fine.optimised(coarse.optimised(_as(sitk.Similarity3DTransform(), rigid)))
     affine = fine.optimised(_as(sitk.AffineTransform(3), similar))
     ratio = np.linalg.det(_matrix(affine)[:3, :3]) / np.linalg.det(_matrix(similar)[:3, :3])
@@ -244,6 +244,7 @@ class _Pair:
     fixed: sitk.Image
     moving: sitk.Image
     mask: sitk.Image
+    bodies: tuple[sitk.Image, sitk.Image]
     spacing_mm: float
 
     @classmethod
@@ -251,8 +252,10 @@ class _Pair:
         fixed, moving = (
             sitk.Clamp(_isotropic(part.image, spacing_mm), sitk.sitkFloat32, *LINEAR_HU) for part in (one, two)
         )
-        body = _isotropic(one.body, spacing_mm) > 0.5
-        return cls(fixed, moving, sitk.BinaryDilate(body, [max(1, round(BORDER_MM / spacing_mm))] * 3), spacing_mm)
+        bodies = (_isotropic(one.body, spacing_mm) > 0.5, _isotropic(two.body, spacing_mm) > 0.5)
+        return cls(
+            fixed, moving, sitk.BinaryDilate(bodies[0], [max(1, round(BORDER_MM / spacing_mm))] * 3), bodies, spacing_mm
+        )
 
     def method(self) -> sitk.ImageRegistrationMethod:
         """Return the metric and its optimiser; one thread and a seed, so that every run gives the same bits."""
@@ -287,6 +290,17 @@ class _Pair:
             # ITK raises where all samples map outside; such a start has lost already.
             return start
         return transform if self.mismatch(transform) < self.mismatch(start) else start
+
+    def unlikeness(self, transform: sitk.Transform) -> float:
+        """Return the mismatch, weighed with the share of the smaller body that lies on the other.
+
+        Information alone is as great where one leg lies on the other leg and the rest on nothing.
+        """
+        moved = grid.array(sitk.Resample(self.bodies[1], self.bodies[0], transform, sitk.sitkNearestNeighbor, 0)) > 0
+        still = grid.array(self.bodies[0]) > 0
+        smaller = min(still.sum(), int(grid.array(self.bodies[1]).sum()))
+        share = float((moved & still).sum() / max(smaller, 1))
+        return self.mismatch(transform) * share if share > 0 else float("inf")
 
     def mismatch(self, transform: sitk.Transform) -> float:
         """Return minus the mutual information: lower is better, infinite where the fields do not meet."""

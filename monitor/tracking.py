@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,10 @@ LEAST_IN_FIELD = 0.9
 """Least share of a lesion's place that a scan must see for it to be judged there."""
 
 MOST_POINTS = 1500
-"""Points that stand for a piece: overlap is a share, and its error is below 2 % from here."""
+"""Points of a piece that are asked for their neighbours: overlap is a share, and its error is below 2 % from here."""
+
+ABSENT_WEIGHT = 1e-6
+"""What the claim of a resolved lesion to a piece counts beside that of one that was there: only what is left over."""
 
 
 @dataclass(frozen=True)
@@ -55,21 +58,47 @@ class Occasion:
     residual_mm: float = 0.0
 
 
+@dataclass(frozen=True)
+class _Cloud:
+    """The points of a piece, mm: all of them in a tree, and some that stand for it."""
+
+    some_mm: np.ndarray
+    tree: cKDTree
+
+    @classmethod
+    def of(cls, points_mm: np.ndarray) -> _Cloud:
+        return cls(_thinned(points_mm), cKDTree(points_mm))
+
+    def closeness(self, other: _Cloud, reach_mm: float) -> tuple[float, float]:
+        """Return the share of points that touch the other piece, and the mean of 1 at no gap, 0 at ``reach_mm``."""
+        gap = other.tree.query(self.some_mm, distance_upper_bound=reach_mm)[0]
+        return float(np.mean(np.isfinite(gap))), float(np.mean(np.clip(1 - gap / reach_mm, 0, 1)))
+
+
 @dataclass
 class _Lesion:
-    """A lesion as it was last seen; ``last`` counts occasions."""
+    """A lesion as it was last seen; ``resolved`` tells whether the last scan showed that it is gone."""
 
     lesion_id: int
-    points_mm: np.ndarray
+    cloud: _Cloud
     volume_mm3: float
     merged: bool = False
-    tree: cKDTree = field(init=False)
+    resolved: bool = False
 
-    def __post_init__(self) -> None:
-        self.tree = cKDTree(self.points_mm)
+    def seen(self, cloud: _Cloud, volume_mm3: float) -> None:
+        self.cloud, self.volume_mm3, self.resolved = cloud, volume_mm3, False
 
-    def seen(self, points_mm: np.ndarray, volume_mm3: float) -> None:
-        self.points_mm, self.volume_mm3, self.tree = points_mm, volume_mm3, cKDTree(points_mm)
+
+@dataclass(frozen=True)
+class _Links:
+    """Overlap of each lesion (row) with each piece (column): both 0 where they are not linked.
+
+    ``share`` is that of the smaller that touches the other; ``near`` falls with the gap, so that of two
+    neighbours within reach the one in the same place is preferred.
+    """
+
+    share: np.ndarray
+    near: np.ndarray
 
 
 COLUMNS = ["visit_id", "lesion_id", "label", "status", "from_lesion_id", "into_lesion_id", "score"]
@@ -95,7 +124,8 @@ def follow(occasions: Sequence[Occasion]) -> pd.DataFrame:
     At each visit pieces and known lesions form a graph of overlaps; within it the assignment of greatest
     overlapping volume keeps identities (Jaqaman 2008 for the idea of one cost over all links), a piece
     left over came off the lesion that it overlaps most, a lesion left over went into the piece that it
-    overlaps most. Lesions that faded are remembered where they were last seen.
+    overlaps most. Lesions that faded are remembered where they were last seen and come back there, but never
+    take a piece from one that was there all the time. Neither order nor numbers of the pieces matter.
     """
     lesions: list[_Lesion] = []
     rows: list[dict[str, object]] = []
@@ -108,68 +138,71 @@ def follow(occasions: Sequence[Occasion]) -> pd.DataFrame:
 
 def _at(occasion: Occasion, lesions: list[_Lesion], earlier: Sequence[Occasion]) -> list[dict[str, object]]:
     """Return the rows of one visit, and bring the lesions up to date."""
-    labels = list(occasion.points_mm)
-    points = {label: _thinned(occasion.points_mm[label]) for label in labels}
+    # By place, so that the numbers of a label image decide nothing, not even who is lesion 1.
+    labels = sorted(occasion.points_mm, key=lambda label: tuple(occasion.points_mm[label].mean(axis=0)[::-1]))
+    clouds = [_Cloud.of(occasion.points_mm[label]) for label in labels]
+    volumes = [occasion.volume_mm3[label] for label in labels]
     alive = [lesion for lesion in lesions if not lesion.merged]
-    score = _overlaps(alive, [points[label] for label in labels], occasion)
-    kept = _assigned(score, alive, [occasion.volume_mm3[label] for label in labels])
-    rows, continued = [], dict(kept)
-    for row, column in kept:
-        rows.append(_row(occasion, alive[row].lesion_id, "present", labels[column], score=score[row, column]))
-    owner = {column: alive[row] for row, column in kept}
-    for row, lesion in enumerate(alive):
-        if row not in continued:
-            rows.append(_ended(occasion, lesion, score[row], owner))
-    taken = {column for _, column in kept}
-    fresh: list[_Lesion] = []
+    links = _overlaps(alive, clouds, occasion)
+    kept = _assigned(links, alive, volumes)
+    owner = {column: alive[row] for row, column in kept.items()}
+    rows = [
+        _row(occasion, alive[row].lesion_id, "present", labels[column], score=links.share[row, column])
+        for row, column in kept.items()
+    ]
+    rows += [_ended(occasion, alive[row], links, row, owner) for row in range(len(alive)) if row not in kept]
     for column, label in enumerate(labels):
-        if column not in taken:
-            began = _Lesion(len(lesions) + len(fresh) + 1, points[label], occasion.volume_mm3[label])
-            parent = alive[int(np.argmax(score[:, column]))] if alive and score[:, column].max() > 0 else None
+        if column not in owner:
+            began = _Lesion(len(lesions) + 1, clouds[column], volumes[column])
+            parent = alive[int(np.argmax(links.near[:, column]))] if alive and links.near[:, column].any() else None
             rows.append(_begun(occasion, label, began, parent, earlier))
-            fresh.append(began)
-    for row, column in kept:
-        alive[row].seen(points[labels[column]], occasion.volume_mm3[labels[column]])
-    lesions.extend(fresh)
-    if occasion.is_baseline:
-        rows = [_as_baseline(row) for row in rows]
-    return rows
+            lesions.append(began)
+    for row, column in kept.items():
+        alive[row].seen(clouds[column], volumes[column])
+    return [_as_baseline(row) for row in rows] if occasion.is_baseline else rows
 
 
-def _overlaps(alive: list[_Lesion], pieces: list[np.ndarray], occasion: Occasion) -> np.ndarray:
-    """Return for each lesion and piece the share of the smaller that touches the other, 0 below the least."""
-    score = np.zeros((len(alive), len(pieces)))
+def _overlaps(alive: list[_Lesion], pieces: list[_Cloud], occasion: Occasion) -> _Links:
+    """Return the links between lesions and pieces."""
+    links = _Links(*np.zeros((2, len(alive), len(pieces))))
     residual = 0.0 if np.isnan(occasion.residual_mm) else occasion.residual_mm
     reach = REACH_MM + RESIDUAL_FACTOR * residual
-    for column, piece in enumerate(pieces):
-        tree = cKDTree(piece)
-        for row, lesion in enumerate(alive):
-            one = np.mean(np.isfinite(lesion.tree.query(piece, distance_upper_bound=reach)[0]))
-            two = np.mean(np.isfinite(tree.query(lesion.points_mm, distance_upper_bound=reach)[0]))
-            score[row, column] = max(one, two)
-    score[score < LEAST_OVERLAP] = 0
-    return score
+    for row, lesion in enumerate(alive):
+        old = lesion.cloud
+        for column, new in enumerate(pieces):
+            if np.any((old.tree.mins - new.tree.maxes > reach) | (new.tree.mins - old.tree.maxes > reach)):
+                continue  # their boxes lie apart
+            share, near = np.maximum(old.closeness(new, reach), new.closeness(old, reach))
+            if share >= LEAST_OVERLAP:
+                links.share[row, column], links.near[row, column] = share, near
+    return links
 
 
-def _assigned(score: np.ndarray, alive: list[_Lesion], volumes: list[float]) -> list[tuple[int, int]]:
-    """Return pairs (lesion, piece) of the assignment with the greatest overlapping volume."""
-    if not score.size:
-        return []
+def _assigned(links: _Links, alive: list[_Lesion], volumes: list[float]) -> dict[int, int]:
+    """Return the piece of each lesion that has one, by the assignment with the greatest overlapping volume."""
+    if not links.near.size:
+        return {}
     smaller = np.minimum.outer([max(lesion.volume_mm3, 1e-6) for lesion in alive], np.maximum(volumes, 1e-6))
-    rows, columns = linear_sum_assignment(score * smaller, maximize=True)
-    return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if score[r, c] > 0]
+    there = np.array([ABSENT_WEIGHT if lesion.resolved else 1.0 for lesion in alive])[:, None]
+    rows, columns = linear_sum_assignment(links.near * smaller * there, maximize=True)
+    return {int(r): int(c) for r, c in zip(rows, columns, strict=True) if links.near[r, c] > 0}
 
 
-def _ended(occasion: Occasion, lesion: _Lesion, score: np.ndarray, owner: dict[int, _Lesion]) -> dict[str, object]:
+def _ended(
+    occasion: Occasion, lesion: _Lesion, links: _Links, row: int, owner: dict[int, _Lesion]
+) -> dict[str, object]:
     """Return the row of a lesion without a piece: merged, out of the field, or resolved."""
-    seen = float(np.mean(occasion.sees(lesion.points_mm)))
-    best = int(np.argmax(score)) if score.size else -1
-    if best >= 0 and score[best] > 0 and best in owner:
+    # What was gone before cannot have grown into another: its place is now the other's.
+    if links.near[row].any() and not lesion.resolved:
         lesion.merged = True
-        into = owner[best].lesion_id
-        return _row(occasion, lesion.lesion_id, "merged", None, into=into, score=score[best])
-    status = "resolved" if seen >= LEAST_IN_FIELD else "not_in_field"
-    return _row(occasion, lesion.lesion_id, status, None)
+        best = int(np.argmax(links.near[row]))
+        score = links.share[row, best]
+        return _row(occasion, lesion.lesion_id, "merged", None, into=owner[best].lesion_id, score=score)
+    seen = float(np.mean(occasion.sees(lesion.cloud.some_mm)))
+    if seen < LEAST_IN_FIELD:
+        return _row(occasion, lesion.lesion_id, "not_in_field", None)
+    lesion.resolved = True
+    return _row(occasion, lesion.lesion_id, "resolved", None)
 
 
 def _begun(
@@ -182,7 +215,7 @@ def _begun(
     shown = [
         one
         for one in earlier
-        if began.volume_mm3 >= one.lod_mm3 and np.mean(one.sees(began.points_mm)) >= LEAST_IN_FIELD
+        if began.volume_mm3 >= one.lod_mm3 and np.mean(one.sees(began.cloud.some_mm)) >= LEAST_IN_FIELD
     ]
     return _row(occasion, began.lesion_id, "new" if shown else "first_seen", label)
 

@@ -1,6 +1,7 @@
 """Figures of the page: how many traces, what is hollow, and where the lanes are."""
 
 import numpy as np
+import pandas as pd
 
 from dashboard import plots, views
 
@@ -80,7 +81,8 @@ def test_a_rate_alone_is_drawn_through_the_weighted_mean():
     """Closed form: points on a line with unequal limits give back that line, and no rate gives none."""
     years = np.array([0.0, 1.0, 3.0])
     value = 100.0 + 20.0 * years
-    course = pd.DataFrame({"years": years, "value": value, "lo": value - [1, 2, 9], "hi": value + [1, 2, 9]})
+    half = np.array([1.0, 2.0, 9.0])
+    course = pd.DataFrame({"years": years, "value": value, "lo": value - half, "hi": value + half})
     line = plots._fitted({"rate": pd.Series({"estimate": 20.0})}, course)
     np.testing.assert_allclose(line.y, [100.0, 160.0])
     assert plots._fitted({"rate": pd.Series({"estimate": np.nan})}, course) is None
