@@ -3,6 +3,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+# Two tests side by side, each on one core: the matrices are small, and threads on top only wait for each other.
+export OMP_NUM_THREADS = 1
+export OPENBLAS_NUM_THREADS = 1
 PINS = requirements/lock.txt
 INSTALLED = $(VENV)/.installed
 
@@ -16,10 +19,10 @@ demo: $(INSTALLED)  ## Make a serial study on the spot, measure it and open the 
 	$(BIN)/calcitrack demo
 
 test: $(INSTALLED)  ## Run the tests, the slow ones left out
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
 
 slow: $(INSTALLED)  ## Run the slow tests
-	$(BIN)/python -m pytest -n 2 -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow
 
 lint: $(INSTALLED)  ## Check style and types
 	$(BIN)/ruff check .

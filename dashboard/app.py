@@ -33,10 +33,10 @@ INDEX = """<!DOCTYPE html>
     <body>
         <noscript>This page needs JavaScript. The tables are in the results folder.</noscript>
         {%app_entry%}
-        <footer>{%config%}{%scripts%}{%renderer%}</footer>
+        <div>{%config%}{%scripts%}{%renderer%}</div>
     </body>
 </html>"""
-"""Dash's page with its language said."""
+"""Dash's page with its language said; its scripts stand in no footer, since the page has one of its own."""
 
 
 def create_app(results_folder: str | Path) -> Dash:

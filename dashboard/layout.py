@@ -84,15 +84,7 @@ def _choices(results: Results) -> Component:
             _choice("quantity", "Quantity", quantities),
             _choice("compartment", "Compartment", places),
             _choice("condition", "Condition", [{"label": "all conditions", "value": ""}, *conditions]),
-            html.Div(
-                [
-                    html.Span("Scale", id="scale-label", className="label"),
-                    dcc.RadioItems(id="scale", options=scales, value="linear", inline=True, className="radio"),
-                ],
-                className="choice",
-                role="group",
-                **_aria(labelledby="scale-label"),
-            ),
+            _choice("scale", "Scale", scales),
         ],
         className="choices",
     )

@@ -12,6 +12,8 @@ import pytest
 from monitor import cli, pipeline, store
 from monitor.phantom import PhantomVisit
 
+pytestmark = pytest.mark.xdist_group("line")  # the run of the small study is shared
+
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     """Run the command with words; return its exit status."""

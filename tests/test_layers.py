@@ -12,7 +12,10 @@ SHARED = {"tables", "types", "grid"}
 RANKS = (
     SHARED,
     {"study", "scan", "conditions", "phantom", "store", "figures"},
+    {"points"},
     STEPS,
+    {"record"},
+    {"stages"},
     {"pipeline"},
     {"selftest", "demo", "export"},
     {"", "cli"},
@@ -20,10 +23,15 @@ RANKS = (
 """Lower ranks first; a module imports nothing of a higher one. The empty name is the package itself."""
 
 USES_SIMPLEITK = {
-    *{"types", "grid", "scan", "study", "phantom", "store", "figures", "pipeline", "selftest", "dashboard.slices"},
+    *{"types", "grid", "scan", "study", "phantom", "store", "figures"},
+    *{"record", "pipeline", "selftest", "dashboard.slices"},
     *(STEPS - {"stats"}),
 }
-USES_FILES = {"scan", "study", "conditions", "phantom", "store", "export", "cli", "dashboard.app", "dashboard.slices"}
+USES_FILES = {
+    *{"scan", "study", "conditions", "phantom", "store", "export", "cli", "dashboard.app", "dashboard.slices"},
+    # The finished parts of a visit: docs/decisions/0002.
+    *{"stages", "record"},
+}
 FILE_CALLS = {
     *{"open", "read_text", "read_bytes", "write_text", "write_bytes", "mkdir", "unlink", "rmtree"},
     *{"read_csv", "read_parquet", "read_excel", "to_csv", "to_parquet", "to_excel"},

@@ -13,10 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from monitor import pipeline, store, tables
+from monitor import pipeline, points, store, tables
 from monitor.phantom import PhantomVisit
 from monitor.types import StudyError
 from tests.conftest import SHARED, write_visits
+
+pytestmark = pytest.mark.xdist_group("line")  # the run of the small study is shared
 
 
 def bytes_of(results: Path) -> dict[str, bytes]:
@@ -47,17 +49,16 @@ def matched(results: store.Results, visits: list[PhantomVisit]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def test_every_true_lesion_is_found_and_followed(
-    limb_results: store.Results, limb_visits: list[PhantomVisit]
-) -> None:
+def test_every_true_lesion_is_found_and_followed(limb_results: store.Results, limb_visits: list[PhantomVisit]) -> None:
     """Against the phantom's truth: all found, one identity each, what comes is new, what goes is resolved."""
     found = matched(limb_results, limb_visits)
     assert found["volume"].notna().all()
     assert found.groupby("lesion")["lesion_id"].nunique().eq(1).all()
     assert (found["volume"] / found["truth"] - 1).abs().median() < 0.15
     assert found.query("lesion == 'appear'").iloc[0]["status"] == "new"
-    gone = found.query("lesion == 'vanish'")["lesion_id"].iloc[0]
-    last = limb_results.tables["lesions"].query("lesion_id == @gone").iloc[-1]
+    gone = int(found.query("lesion == 'vanish'")["lesion_id"].iloc[0])
+    lesions = limb_results.tables["lesions"]
+    last = lesions[lesions["lesion_id"] == gone].iloc[-1]
     assert last["status"] == "resolved"
     assert (last["volume_mm3"], last["volume_lo_mm3"]) == (0.0, 0.0)
     assert last["volume_hi_mm3"] > 0
@@ -73,8 +74,6 @@ def test_no_normal_bone_or_table_is_called_a_lesion(
 
 def test_landmarks_land_on_their_partners(limb_results: store.Results, limb_visits: list[PhantomVisit]) -> None:
     """Against the phantom's truth: points of a follow-up reach the baseline within two millimetres in the mean."""
-    from monitor import points
-
     base = limb_visits[0]
     for visit in limb_visits[1:]:
         there = points.carry(limb_results.folder, visit.patient_id, visit.visit_id, visit.landmarks_mm)
@@ -98,6 +97,7 @@ def test_all_tables_have_all_columns(limb_results: store.Results) -> None:
         assert list(limb_results.tables[name].columns) == list(written.columns)
 
 
+@pytest.mark.slow
 def test_two_workers_give_the_same_bytes(limb_study: Path, limb_results: store.Results, tmp_path: Path) -> None:
     """Invariance: the number of workers changes nothing."""
     pipeline.follow(limb_study, tmp_path / "two", workers=2)
@@ -137,13 +137,14 @@ def test_a_killed_run_is_completed_with_the_same_bytes(
     assert all((target / ".work" / name).stat().st_mtime_ns == stamp for name, stamp in finished.items())
 
 
+@pytest.mark.slow
 def test_a_bad_scan_is_refused_and_the_rest_goes_on(
     limb_study: Path, limb_results: store.Results, tmp_path: Path
 ) -> None:
     """One broken visit is named in refused; the others are measured as without it."""
     study = tmp_path / "study"
     shutil.copytree(limb_study, study)
-    broken = sorted((study / "dicom").glob("*/*"))[-1]
+    broken = max((study / "dicom").glob("*/*"))
     for path in sorted(broken.iterdir())[5:7]:
         path.unlink()
     found = pipeline.follow(study, tmp_path / "results")

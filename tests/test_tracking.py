@@ -104,9 +104,7 @@ def test_a_lesion_that_comes_back_is_the_same():
 
 def test_out_of_the_field_is_not_resolved():
     """A place that the scan did not see is told so, and the lesion is the same when it is seen again."""
-    told = story(
-        visit(0, ball(A), ball(FAR)), visit(1, ball(FAR), sees=above(20.0)), visit(2, ball(A), ball(FAR))
-    )
+    told = story(visit(0, ball(A), ball(FAR)), visit(1, ball(FAR), sees=above(20.0)), visit(2, ball(A), ball(FAR)))
     assert told == {1: ["baseline", "not_in_field", "present"], 2: ["baseline", "present", "present"]}
 
 

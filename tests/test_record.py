@@ -1,0 +1,74 @@
+"""A patient's rows: sums, statuses and the events of lesions."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from monitor import record, store, tables
+
+pytestmark = pytest.mark.xdist_group("line")
+
+
+def test_years_are_of_365_and_a_quarter_days() -> None:
+    """Closed form: four years with one leap day are four."""
+    assert record.years_between(date(2020, 1, 1), date(2024, 1, 1)) == pytest.approx(4.0)
+    assert record.years_between(date(2021, 1, 1), date(2020, 1, 1)) < 0
+
+
+def test_lineage_names_each_event_once(limb_results: store.Results) -> None:
+    """One lesion came and one went: two events in all."""
+    assert sorted(limb_results.tables["lineage"]["kind"]) == ["new", "resolved"]
+
+
+def test_changes_are_differences_of_the_lesion_table(limb_results: store.Results) -> None:
+    """Invariance: before, after and change of a lesion are those of table lesions."""
+    lesions = limb_results.tables["lesions"].set_index(["visit_id", "lesion_id"])["volume_mm3"]
+    changes = (
+        limb_results.tables["changes"]
+        .query("quantity == 'volume_mm3' and lesion_id == lesion_id")
+        .dropna(subset=["lesion_id"])
+    )
+    assert len(changes)
+    for row in changes.to_dict("records"):
+        before, after = (lesions[(row[end], row["lesion_id"])] for end in ("from_visit", "to_visit"))
+        assert row["change"] == pytest.approx(after - before)
+        assert (row["verdict"] == "no_detectable_change") == (abs(row["change"]) <= row["detectable"])
+
+
+def test_renumbering_shifts_every_identity(limb_results: store.Results) -> None:
+    """Identities of a second region go on where the first ended."""
+    names = ("visits", "lesions", "lineage", "burden", "changes")
+    one = record.Record({name: limb_results.tables[name] for name in names}, {})
+    moved = record.renumbered(one, 10)
+    assert record.last_lesion(moved) == record.last_lesion(one) + 10
+    assert moved.tables["lesions"]["lesion_id"].min() == one.tables["lesions"]["lesion_id"].min() + 10
+
+
+def test_regions_are_summed_and_a_missing_one_is_not_evaluable() -> None:
+    """Two regions at one visit add up; where one was not scanned the value is missing and what was seen is kept."""
+    row = {"patient_id": "A", "compartment": "total", "quantity": "volume_mm3", "evaluable": 1.0, "unit": "mm3"}
+    rows = [
+        {**row, "visit_id": "V0", "value": 10.0, "lo": 7.0, "hi": 13.0, "value_observed": 10.0},
+        {**row, "visit_id": "V0", "value": 20.0, "lo": 16.0, "hi": 24.0, "value_observed": 20.0},
+        {**row, "visit_id": "V1", "value": 11.0, "lo": 8.0, "hi": 14.0, "value_observed": 11.0},
+    ]
+    summed = record.over_regions(tables.check(pd.DataFrame(rows), "burden")).set_index("visit_id")
+    assert summed.loc["V0", ["value", "lo", "hi"]].tolist() == [30.0, 25.0, 35.0]
+    assert np.isnan(summed.loc["V1", "value"])
+    assert summed.loc["V1", "value_observed"] == 11.0
+    assert summed.loc["V1", "evaluable"] == 0.5
+
+
+def test_a_results_folder_holds_pictures_of_each_lesion(limb_results: store.Results) -> None:
+    """Every lesion that is there or resolved at a visit has its picture, each visit its QC picture and label map."""
+    lesions = limb_results.tables["lesions"].dropna(subset=["volume_mm3"])
+    for row in lesions.to_dict("records"):
+        folder = Path(limb_results.folder) / "images" / row["patient_id"] / row["visit_id"]
+        assert (folder / f"lesion_{row['lesion_id']:04d}.png").stat().st_size > 1000
+        assert (folder / "qc.png").exists()
+        assert (folder / "lesions.nii.gz").exists()
