@@ -17,6 +17,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from matplotlib.patheffects import withStroke
+from matplotlib.textpath import TextPath
 from scipy import ndimage
 
 from monitor import grid
@@ -62,6 +63,9 @@ INK, DIM_INK, PAPER, NOTHING = "#F2F2F2", "#B8BEC4", "#000000", "#1B2430"
 
 _PIXELS = 480
 """Side of the raster of a slice."""
+
+_TITLE_PT, _TITLE_WIDTH_PT = 12.0, 346.0
+"""Size of a slice's title, and the room for it: 5 inches less the margins."""
 
 _DPI = 100
 
@@ -148,7 +152,7 @@ def lesion_picture(
     low, high = WINDOW_HU
     place = f"z {centre[2]:.1f} mm\nHU {low:.0f} to {high:.0f}".replace("-", "−")
     _say(ax, 0.985, 0.018, place, ha="right", linespacing=1.35, size=10)
-    figure.text(0.015, 0.5 * (1 + 5.0 / 5.3), title, color=INK, fontsize=12, va="center")
+    figure.text(0.015, 0.5 * (1 + 5.0 / 5.3), title, color=INK, fontsize=_title_size(title), va="center")
     return _png(figure, ax)
 
 
@@ -190,6 +194,14 @@ def qc_picture(
     if registration is not None:
         _board_panels(figure, registration, width)
     return _png(figure, *figure.axes)
+
+
+def _title_size(title: str) -> float:
+    """Return the size, points, at which a slice's title fits: a long one is set smaller, never cut."""
+    if not title.strip():
+        return _TITLE_PT
+    width = TextPath((0, 0), title, size=_TITLE_PT).get_extents().width
+    return _TITLE_PT * min(1.0, _TITLE_WIDTH_PT / width)
 
 
 def _fullest_z_mm(image: sitk.Image, lesion: np.ndarray) -> float:

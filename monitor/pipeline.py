@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import multiprocessing.connection
+import os
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -261,7 +264,7 @@ def _run(study: Study, found: dict[str, pd.DataFrame], started: datetime) -> dic
         "software": {"name": "calcitrack", "version": VERSION, "source": store.source_hash()},
         "environment": store.environment(),
         "parameters": stages.parameters(),
-        "inputs": {f"{row.name}.csv": store.content_hash(row) for row in sorted(study.folder.glob("*.csv"))},
+        "inputs": {table.name: store.content_hash(table) for table in sorted(study.folder.glob("*.csv"))},
         "patients": len(study.patients),
         "scans_measured": len(found["visits"]),
         "scans_refused": len(found["refused"]),
@@ -278,7 +281,7 @@ def _only_patient(study: Study, patient: str | None) -> Study:
     if not chosen:
         raise StudyError(f"--patient must be a patient_id of visits.csv; {patient!r} is not among them")
     rows = study.refused[study.refused["patient_id"].eq(patient).fillna(False)]
-    return Study(study.folder, chosen, study.events, study.growth, study.scores, rows.reset_index(drop=True))
+    return replace(study, patients=chosen, refused=rows.reset_index(drop=True))
 
 
 def _tried(work: Callable[..., object], done: Path, arguments: tuple[object, ...]) -> tuple[str, str] | None:
@@ -347,8 +350,22 @@ def _crew(workers: int) -> Iterator[_Crew]:
         return
     # Fresh interpreters: a fork after ITK has started its threads may hang.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_join) as pool:
         yield _Crew(pool)
+
+
+def _join() -> None:
+    """Begin as a worker: one thread for filters, and an end as soon as the run that it works for is gone."""
+    _one_thread()
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    # A run that was killed cannot tell its workers; left alone they would wait for it for ever.
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
 
 
 def _one_thread() -> None:

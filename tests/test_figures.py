@@ -122,6 +122,15 @@ def test_other_lesions_are_outlined_in_another_colour():
     assert like(rgb, figures.OTHER_COLOUR, within=0.12).sum() > 20
 
 
+def test_a_long_title_is_set_smaller_not_cut():
+    """Ids may have 64 letters each: the lesion's number, at the end, must still be there."""
+    image, ball = scene()
+    for title in ("i" * 130, "W" * 130):
+        rgb = pixels(figures.lesion_picture(image, ball, centre_mm=CENTRE_MM, title=title + "  lesion 1"))
+        assert rgb[:28, 470:490].max() > 0.3
+        assert rgb[:28, 493:].max() == 0.0
+
+
 def taken(**changes: object) -> dict:
     """Return what ``qc_picture`` takes, of the scene in a body."""
     image, ball = scene()
