@@ -158,14 +158,14 @@ def _patients_grid() -> Component:
 def _lesions_grid() -> Component:
     columns = [
         {"field": "lesion_id", "headerName": "Lesion", "width": 76, "type": "rightAligned", "pinned": "left"},
-        {**_toned("status", "Status"), "width": 140},
+        {**_toned("status", "Status"), "width": 138},
         {"field": "where", "headerName": "Where", "width": 110, "tooltipField": "where"},
         _shown("baseline", "Baseline, mm³", "baseline_shown", width=122),
         _shown("previous", "Previous, mm³", "previous_shown", width=122),
         _shown("current", "Current (95 % limits), mm³", "current_shown", width=212),
-        _change("since_previous", "Since previous, mm³", width=214),
-        _change("since_baseline", "Since baseline, mm³", width=214),
-        {"field": "since_baseline_why", "headerName": "Why", "flex": 1, "minWidth": 150,
+        _change("since_previous", "Since previous, mm³", width=230),
+        _change("since_baseline", "Since baseline, mm³", width=230),
+        {"field": "since_baseline_why", "headerName": "Why", "flex": 1, "minWidth": 120,
          "tooltipField": "since_baseline_why"},
     ]  # fmt: skip
     return _grid("lesions", columns, "key", height=330)

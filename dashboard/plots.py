@@ -19,6 +19,9 @@ CHOSEN, REST, TREATMENT, EVENT, TREND = "#2F7FC1", "#8A939C", "#C98A00", "#B5557
 COURSE_PX, LANE_PX, MARGINS_PX = 270, 26, 54
 """Heights within a patient's figure."""
 
+EMPTY_PX = 120
+"""Height of a figure that has nothing to show but words."""
+
 LEAST_PX = 340
 """Height of trajectory and lanes together at least, so that the panel is as high as the pictures beside it."""
 
@@ -304,6 +307,7 @@ def _style(figure: go.Figure, *, height: int) -> None:
 
 
 def _say_nothing(figure: go.Figure, text: str) -> None:
+    figure.update_layout(height=EMPTY_PX)
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
     figure.add_annotation(x=0.5, y=0.5, xref="paper", yref="paper", text=text, showarrow=False)

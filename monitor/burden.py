@@ -320,10 +320,12 @@ def _volume(piece: _Piece, excess: float, excess_sd: float) -> tuple[float, floa
     # Not resolved: the density lies between the brightest voxels seen and the densest there is.
     brightest = np.sort(piece.contrast_hu[piece.mineral])[-3:]
     seen = max(float(brightest.mean()), FAINTEST_HU)
-    low, high = (excess - Z95 * excess_sd) / DENSEST_HU, (excess + Z95 * excess_sd) / (0.85 * seen)
+    low = max(0.0, excess - Z95 * excess_sd) / DENSEST_HU
+    high = max(0.0, excess + Z95 * excess_sd) / (0.85 * seen)
     fraction = np.where(piece.region, piece.contrast_hu / seen, 0)
     volume = max(0.0, excess / seen)
-    return volume, (high - low) / (2 * Z95), max(0.0, min(low, volume)), max(high, volume), fraction
+    sd = max((high - low) / (2 * Z95), excess_sd / seen)
+    return volume, sd, min(low, volume), max(high, volume), fraction
 
 
 def _plateau(piece: _Piece, core: np.ndarray) -> np.ndarray:

@@ -64,8 +64,8 @@ INK, DIM_INK, PAPER, NOTHING = "#F2F2F2", "#B8BEC4", "#000000", "#1B2430"
 _PIXELS = 480
 """Side of the raster of a slice."""
 
-_TITLE_PT, _TITLE_WIDTH_PT = 12.0, 346.0
-"""Size of a slice's title, and the room for it: 5 inches less the margins."""
+_TITLE_PT, _TITLE_WIDTH_PT = 12.0, 320.0
+"""Size of a slice's title, and the room for it: 5 inches less margins and what hinting may add to its width."""
 
 _DPI = 100
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import multiprocessing.connection
-import os
+import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -365,7 +365,7 @@ def _join() -> None:
 def _end_with(sentinel: int) -> None:
     # A run that was killed cannot tell its workers; left alone they would wait for it for ever.
     multiprocessing.connection.wait([sentinel])
-    os._exit(1)
+    signal.raise_signal(signal.SIGTERM)
 
 
 def _one_thread() -> None:

@@ -37,22 +37,30 @@ class Ball:
         return 4 / 3 * np.pi * self.radius_mm**3
 
 
+@dataclass(frozen=True)
+class Scanner:
+    """What makes a picture of the limb: SD of the blur and of the noise, voltage, and the noise's seed."""
+
+    blur_mm: float = 0.7
+    noise_hu: float = 8.0
+    kvp: float = 120.0
+    seed: int = 0
+
+
 def limb(
     balls: Sequence[Ball] = (),
     *,
     spacing_mm: Place = (1.0, 1.0, 1.5),
     slices: int = 32,
-    blur_mm: float = 0.7,
-    noise_hu: float = 8.0,
     shift_hu: float = 0.0,
     bone: bool = True,
-    kvp: float = 120.0,
-    seed: int = 0,
+    **scanner: float,
 ) -> Scan:
     """Render the limb: voxels by sub-voxel sampling, blurred by a Gaussian, with white noise.
 
-    ``shift_hu`` is added to all but air and what is mineral keeps its contrast.
+    ``shift_hu`` is added to all but air and table: mineral keeps its contrast. ``scanner`` are fields of ``Scanner``.
     """
+    made = Scanner(**scanner)
     count = np.ceil(np.array([80.0, 88.0]) / spacing_mm[:2]).astype(int)
     shape = (slices, count[1], count[0])
     x, y, z = axes(shape, spacing_mm)
@@ -62,9 +70,9 @@ def limb(
         blend(hu, one.centre_mm, one.radius_mm, level, (x, y, z))
         if one.core_hu is not None:
             blend(hu, one.centre_mm, one.radius_mm / 2, one.core_hu + shift_hu, (x, y, z))
-    hu = ndimage.gaussian_filter(hu, blur_mm / np.array(spacing_mm)[::-1], mode="nearest")
-    hu += np.random.default_rng(seed).normal(0, noise_hu, shape)
-    return scan_of(hu, spacing_mm, origin_mm=(x[0], y[0], z[0]), kvp=kvp)
+    hu = ndimage.gaussian_filter(hu, made.blur_mm / np.array(spacing_mm)[::-1], mode="nearest")
+    hu += np.random.default_rng(made.seed).normal(0, made.noise_hu, shape)
+    return scan_of(hu, spacing_mm, origin_mm=(x[0], y[0], z[0]), kvp=made.kvp)
 
 
 def scan_of(hu: np.ndarray, spacing_mm: Place, *, origin_mm: Place = (0.0, 0.0, 0.0), kvp: float = 120.0) -> Scan:

@@ -1,0 +1,189 @@
+"""Body, bone and noise of a limb whose parts are known; what earlier visits know of bone; real pelvis bones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from monitor import anatomy, grid, scan
+from monitor.types import Scan
+from tests.made import BONE_AT, BONE_MM, CORTEX_MM, SKIN_MM, TABLE_AT, Ball, limb, scan_of, within
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the real images in ../shared/data are not here")
+SPACING = np.array([1.0, 1.0, 1.0])
+
+
+def planes(one: Scan) -> tuple[np.ndarray, np.ndarray]:
+    """Return x and y of every voxel, mm."""
+    index = np.argwhere(np.ones(one.array.shape, bool))
+    points = grid.to_mm(one.image, index)
+    return points[:, 0].reshape(one.array.shape), points[:, 1].reshape(one.array.shape)
+
+
+def test_the_body_is_the_limb_without_its_table():
+    """Closed form: a cylinder within half a voxel of its radius, and nothing of the table."""
+    one = limb()
+    body = anatomy.find_body(one)
+    x, y = planes(one)
+    radius = np.hypot(x, y)
+    assert body[radius < SKIN_MM - 1].all()
+    assert not body[radius > SKIN_MM + 1].any()
+    assert not body[(y > TABLE_AT[0]) & (y < TABLE_AT[1])].any()
+
+
+def test_enclosed_air_is_body():
+    """A gas bubble is inside the patient, the air around is not."""
+    one = limb([Ball((12.0, 0.0, 0.0), 6.0, -1000.0)])
+    assert anatomy.find_body(one)[within(one, (12.0, 0.0, 0.0), 6.0)].all()
+
+
+def test_a_scan_of_air_has_no_body():
+    """No patient, no body, no bone, and no noise that could be measured."""
+    found = anatomy.find(scan_of(np.random.default_rng(0).normal(-1000, 10, (10, 40, 40)), (2.0, 2.0, 2.0)))
+    assert not found.body.any()
+    assert not found.skeleton.any()
+    assert np.isnan([found.noise_hu, found.tissue_hu]).all()
+
+
+@pytest.mark.parametrize("spacing_mm", [(1.0, 1.0, 1.5), (0.98, 0.98, 3.27)])
+def test_the_skeleton_is_bone_with_its_marrow(spacing_mm):
+    """All of cortex and marrow is in it, hardly more than the blur around, and no solid ball of mineral."""
+    balls = [Ball((14.0, -8.0, 0.0), 5.0, 900), Ball((12.0, 12.0, 6.0), 6.0, 300)]
+    one = limb(balls, spacing_mm=spacing_mm, slices=int(48 / spacing_mm[2]))
+    skeleton = anatomy.find(one).skeleton
+    x, y = planes(one)
+    radius = np.hypot(x - BONE_AT[0], y - BONE_AT[1])
+    assert skeleton[radius < BONE_MM].all()
+    assert skeleton[radius < BONE_MM - CORTEX_MM].all()
+    assert not skeleton[radius > BONE_MM + 2.5].any()
+
+
+def test_a_limb_without_bone_has_no_skeleton():
+    """A lone solid ball is not taken for bone."""
+    assert not anatomy.find(limb([Ball((5.0, 0.0, 0.0), 7.0, 800)], bone=False)).skeleton.any()
+
+
+def test_a_readers_masks_win():
+    """What a reader outlined is the skeleton, and what was left out is kept apart."""
+    one = limb()
+    mine, out = within(one, (0.0, 10.0, 0.0), 4.0), within(one, (10.0, 0.0, 0.0), 4.0)
+    found = anatomy.find(one, skeleton=mine, exclude=out)
+    assert np.array_equal(found.skeleton, mine)
+    assert np.array_equal(found.left_out, out)
+    assert not anatomy.find(one).left_out.any()
+
+
+@pytest.mark.parametrize("noise_hu", [3.0, 10.0, 30.0])
+def test_noise_and_tissue_are_measured(noise_hu):
+    """The SD within 6 %, muscle within 3 HU, beside bone, fat and lesions."""
+    found = anatomy.find(limb([Ball((12.0, 0.0, 0.0), 5.0)], noise_hu=noise_hu))
+    assert found.noise_hu == pytest.approx(noise_hu, rel=0.06)
+    assert found.tissue_hu == pytest.approx(55, abs=3)
+
+
+def test_noise_is_told_block_by_block():
+    """Where half of a scan is noisier, its blocks say so, and no block is quieter than the whole."""
+    quiet = np.random.default_rng(2).normal(55, 6, (48, 96, 96))
+    quiet[:, :, 48:] = np.random.default_rng(3).normal(55, 24, (48, 96, 48))
+    whole, level, blocks = anatomy.measure_noise(quiet, np.ones(quiet.shape, bool), SPACING)
+    assert level == pytest.approx(55, abs=1)
+    assert blocks.shape == (2, 4, 4)
+    assert blocks[:, :, :2] == pytest.approx(6, rel=0.15)
+    assert blocks[:, :, 2:] == pytest.approx(24, rel=0.15)
+    assert blocks.min() >= whole
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.floats(2, 40), st.integers(0, 2**20))
+def test_noise_scales(sd, seed):
+    """Property: the measured SD is that of the noise, whatever its size."""
+    values = np.random.default_rng(seed).normal(40, sd, (10, 60, 60))
+    assert anatomy.measure_noise(values, np.ones(values.shape, bool), SPACING)[0] == pytest.approx(sd, rel=0.08)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_mirrored_scan_has_the_same_anatomy(axis):
+    """Invariance: flipped voxels give flipped masks."""
+    one = limb([Ball((14.0, -8.0, 0.0), 5.0)])
+    mirror = replace(one, image=grid.image_like(np.ascontiguousarray(np.flip(one.array, axis)), one.image))
+    here, there = anatomy.find(one), anatomy.find(mirror)
+    assert np.array_equal(np.flip(there.skeleton, axis), here.skeleton)
+    assert np.mean(np.flip(there.body, axis) != here.body) < 1e-3
+    assert there.noise_hu == pytest.approx(here.noise_hu)
+
+
+# --- what other visits know ------------------------------------------------------------------------------------------
+
+
+def block(*, knob: bool) -> np.ndarray:
+    mask = np.zeros((30, 40, 40), bool)
+    mask[:, 10:22, 10:22] = True
+    if knob:
+        mask[12:20, 12:20, 22:32] = True
+    return mask
+
+
+def distance_to(bone: np.ndarray) -> anatomy.Distance:
+    away = ndimage.distance_transform_edt(~bone)
+    return lambda mask: away[mask]
+
+
+def test_what_grew_out_of_bone_is_taken_off():
+    """A knob of 8 x 8 x 10 mm that an earlier visit lacks goes, and the bone stays whole."""
+    before, after = block(knob=False), block(knob=True)
+    kept = anatomy.without_new(after, distance_to(before), SPACING, reach_mm=2.0)
+    assert np.array_equal(kept, before)
+
+
+def test_bone_that_was_there_stays():
+    """The same bone, or bone displaced by less than the reach, loses nothing."""
+    bone = block(knob=True)
+    assert np.array_equal(anatomy.without_new(bone, distance_to(bone), SPACING, reach_mm=2.0), bone)
+    moved = np.roll(bone, 1, axis=1)
+    assert np.array_equal(anatomy.without_new(moved, distance_to(bone), SPACING, reach_mm=2.0), moved)
+
+
+def test_a_thin_step_is_an_error_of_outline():
+    """What stands out by little, or is thin, is no new mineral."""
+    bone = block(knob=False)
+    leaf = bone.copy()
+    leaf[15:17, 12:20, 22:32] = True
+    assert np.array_equal(anatomy.without_new(leaf, distance_to(bone), SPACING, reach_mm=2.0), leaf)
+
+
+def test_loose_pieces_on_earlier_bone_are_bone():
+    """A dense piece on bone of another visit joins the skeleton, one beside it does not, and nothing is lost."""
+    known, skeleton = block(knob=True), block(knob=False)
+    dense = np.zeros(skeleton.shape, bool)
+    dense[12:20, 12:20, 24:32] = True
+    dense[2:8, 30:36, 30:36] = True
+    found = anatomy.with_known(skeleton, dense, distance_to(known))
+    assert found[12:20, 12:20, 24:32].all()
+    assert not found[2:8, 30:36, 30:36].any()
+    assert found[skeleton].all()
+    nothing = np.zeros(skeleton.shape, bool)
+    assert np.array_equal(anatomy.with_known(skeleton, nothing, distance_to(known)), skeleton)
+
+
+# --- real data -------------------------------------------------------------------------------------------------------
+
+
+@needs_data
+def test_real_pelvis_bones_are_found():
+    """Independent value: hips, femora and sacrum of another program's segmentation are mostly skeleton."""
+    folder = DATA / "hip-ct"
+    one = scan.read(folder / "example_ct_sm.nii.gz")
+    if sitk.ReadImage(str(folder / "example_seg.nii.gz")).GetSize() != one.image.GetSize():
+        one = scan.read(folder / "example_ct.nii.gz")
+    seg = scan.read_mask(folder / "example_seg.nii.gz", one.image, labels=True)
+    found = anatomy.find(one)
+    assert found.body[seg > 0].mean() > 0.98
+    assert np.mean(found.skeleton[(seg > 0) & (one.array > 300)]) > 0
