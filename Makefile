@@ -19,10 +19,10 @@ demo: $(INSTALLED)  ## Make a serial study on the spot, measure it and open the 
 	$(BIN)/calcitrack demo
 
 test: $(INSTALLED)  ## Run the tests, the slow ones left out
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 slow: $(INSTALLED)  ## Run the slow tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 lint: $(INSTALLED)  ## Check style and types
 	$(BIN)/ruff check .

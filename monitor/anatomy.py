@@ -166,7 +166,10 @@ def find_skeleton(hu: np.ndarray, body: np.ndarray, spacing_zyx_mm: np.ndarray) 
 def _is_hollow(hu: np.ndarray, filled: np.ndarray, spacing_zyx_mm: np.ndarray) -> bool:
     """Tell whether the rim of a filled piece is denser than its core; a piece without a core is not hollow."""
     depth = _depth(filled, spacing_zyx_mm)
-    rim, core = (depth > RIM_MM[0]) & (depth <= RIM_MM[1]), depth > RIM_MM[1]
+    # The outermost voxel is half air of partial volume, however large it is: on coarse grids the rim lies deeper.
+    voxel_mm = float(spacing_zyx_mm[1:].max())
+    low, high = max(RIM_MM[0], voxel_mm), max(RIM_MM[1], 2 * voxel_mm)
+    rim, core = (depth > low) & (depth <= high), depth > high
     return bool(core.any() and rim.any() and hu[core].mean() < hu[rim].mean())
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
@@ -45,6 +48,17 @@ def apply_affine(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     [[2.0, 0.0, 6.0]]
     """
     return np.asarray(points, float) @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let ITK's filters use one thread meanwhile: sums over several threads come out in other bits each time."""
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
 
 
 def to_mm(image: sitk.Image, index_zyx: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from typing import TypeVar
 import pandas as pd
 import SimpleITK as sitk
 
-from monitor import anatomy, lesions, record, registration, stages, stats, store, tables
+from monitor import anatomy, grid, lesions, record, registration, stages, stats, store, tables
 from monitor.record import Measured, Record
 from monitor.stages import Unit
 from monitor.store import Results
@@ -341,12 +341,8 @@ class _Crew:
 def _crew(workers: int) -> Iterator[_Crew]:
     """Open a crew; image filters run on one thread each, so that bits do not depend on the number of workers."""
     if workers <= 1:
-        before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
-        _one_thread()
-        try:
+        with grid.one_thread():
             yield _Crew(None)
-        finally:
-            sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
         return
     # Fresh interpreters: a fork after ITK has started its threads may hang.
     context = multiprocessing.get_context("spawn")
@@ -356,7 +352,7 @@ def _crew(workers: int) -> Iterator[_Crew]:
 
 def _join() -> None:
     """Begin as a worker: one thread for filters, and an end as soon as the run that it works for is gone."""
-    _one_thread()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
@@ -366,7 +362,3 @@ def _end_with(sentinel: int) -> None:
     # A run that was killed cannot tell its workers; left alone they would wait for it for ever.
     multiprocessing.connection.wait([sentinel])
     signal.raise_signal(signal.SIGTERM)
-
-
-def _one_thread() -> None:
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)

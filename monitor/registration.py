@@ -123,8 +123,13 @@ def register(
     directions for bending; the mean of the forward map and of the inverse of the backward map is kept, and
     how far the two disagree is ``residual_mm``.
     """
-    one = _prepare(fixed, fixed_anatomy, fixed_mineral)
-    two = _prepare(moving, moving_anatomy, moving_mineral)
+    with grid.one_thread():
+        return _register(
+            _prepare(fixed, fixed_anatomy, fixed_mineral), _prepare(moving, moving_anatomy, moving_mineral)
+        )
+
+
+def _register(one: _Prepared, two: _Prepared) -> Registration:
     linear = _linear(one, two)
     _believable_growth(linear)
     lattice = _lattice(one.image, _finest_mm(one.image))

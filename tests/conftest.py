@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,12 +43,27 @@ def limb_visits() -> list[PhantomVisit]:
 
 
 @pytest.fixture(scope="session")
-def limb_study(tmp_path_factory: pytest.TempPathFactory, limb_visits: list[PhantomVisit]) -> Path:
-    """Return the study folder of ``limb_visits``."""
-    return write_visits(tmp_path_factory.mktemp("limb") / "study", limb_visits)
+def limb_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Return a folder that all test processes of this session share."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own if worker_id == "master" else own.parent) / "limb"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def limb_study(limb_folder: Path, limb_visits: list[PhantomVisit]) -> Path:
+    """Return the study folder of ``limb_visits``; the first process writes it, the others wait."""
+    with (limb_folder / "turn").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        if not (limb_folder / "study" / "visits.csv").exists():
+            write_visits(limb_folder / "study", limb_visits)
+    return limb_folder / "study"
 
 
 @pytest.fixture(scope="session")
 def limb_results(limb_study: Path) -> store.Results:
-    """Return the published results of ``limb_study``."""
-    return pipeline.follow(limb_study, limb_study.parent / "results")
+    """Return the published results of ``limb_study``; the first process measures it, the others wait."""
+    with (limb_study.parent / "turn").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        return pipeline.follow(limb_study, limb_study.parent / "results")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,6 @@ import pytest
 
 from monitor import cli, pipeline, store
 from monitor.phantom import PhantomVisit
-
-pytestmark = pytest.mark.xdist_group("line")  # the run of the small study is shared
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
@@ -24,13 +23,19 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
 
 
 def test_run_ends_with_0_and_shows_the_burden(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], limb_study: Path, limb_results: store.Results
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    limb_study: Path,
+    limb_results: store.Results,
+    tmp_path: Path,
 ) -> None:
     """All measured: status 0, the table of burdens and the path of the results on standard output."""
-    assert run(monkeypatch, "run", str(limb_study), str(limb_results.folder), "--workers", "1") == 0
+    own = tmp_path / "results"
+    shutil.copytree(limb_results.folder, own)
+    assert run(monkeypatch, "run", str(limb_study), str(own), "--workers", "1") == 0
     shown = capsys.readouterr().out
     assert "Burden of mineral" in shown
-    assert f"results: {limb_results.folder}" in shown
+    assert f"results: {own}" in shown
     assert "Research use only" in shown
 
 

@@ -18,8 +18,6 @@ from monitor.phantom import PhantomVisit
 from monitor.types import StudyError
 from tests.conftest import SHARED, write_visits
 
-pytestmark = pytest.mark.xdist_group("line")  # the run of the small study is shared
-
 
 def bytes_of(results: Path) -> dict[str, bytes]:
     """Return the published tables by file name."""
@@ -105,15 +103,17 @@ def test_two_workers_give_the_same_bytes(limb_study: Path, limb_results: store.R
 
 
 def test_a_second_run_measures_nothing_again(
-    limb_study: Path, limb_results: store.Results, monkeypatch: pytest.MonkeyPatch
+    limb_study: Path, limb_results: store.Results, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Finished parts are taken from the store, and the tables stay the same to the byte."""
-    before = bytes_of(limb_results.folder)
+    own = tmp_path / "results"
+    shutil.copytree(limb_results.folder, own)
+    before = bytes_of(own)
     monkeypatch.setattr("monitor.stages.look", lambda unit: pytest.fail("looked at again"))
     monkeypatch.setattr("monitor.stages._place", lambda *parts: pytest.fail("registered again"))
     monkeypatch.setattr("monitor.stages._measure", lambda *parts: pytest.fail("measured again"))
-    pipeline.follow(limb_study, limb_results.folder)
-    assert bytes_of(limb_results.folder) == before
+    pipeline.follow(limb_study, own)
+    assert bytes_of(own) == before
 
 
 @pytest.mark.slow

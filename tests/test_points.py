@@ -8,8 +8,6 @@ import pytest
 from monitor import points, store
 from monitor.types import StudyError
 
-pytestmark = pytest.mark.xdist_group("line")
-
 
 def test_the_baseline_is_mapped_onto_itself(limb_results: store.Results) -> None:
     """Invariance: points of the baseline stay where they are."""

@@ -11,8 +11,6 @@ import pytest
 
 from monitor import record, store, tables
 
-pytestmark = pytest.mark.xdist_group("line")
-
 
 def test_years_are_of_365_and_a_quarter_days() -> None:
     """Closed form: four years with one leap day are four."""

@@ -37,6 +37,7 @@ def test_both_ways_agree(pair: list[PhantomVisit], found: Registration) -> None:
     assert np.abs(found.from_baseline(found.to_baseline(points)) - points).max() < 0.1
 
 
+@pytest.mark.slow
 def test_the_same_bits_twice(pair: list[PhantomVisit], found: Registration) -> None:
     """Repeatable: a second run gives the same matrix and field to the last bit."""
     again = monitor.register(pair[0].scan, pair[1].scan)
@@ -49,6 +50,7 @@ def test_a_residual_is_given(found: Registration) -> None:
     assert 0 < found.residual_mm < 3
 
 
+@pytest.mark.slow
 def test_another_body_part_is_refused(pair: list[PhantomVisit]) -> None:
     """A follow-up of uniform noise in a box is no thigh."""
     rng = np.random.default_rng(0)

@@ -572,11 +572,13 @@ def test_images_of_other_dimensions_are_refused(tmp_path):
     """Time series and vectors are no scan, and a sheared grid would be straightened in silence by NIfTI."""
     sitk.WriteImage(sitk.JoinSeries([image(), image()]), str(tmp_path / "four.nii"))
     sitk.WriteImage(sitk.Compose([image(), image()]), str(tmp_path / "two.nrrd"))
+    sitk.WriteImage(image()[:, :, 2], str(tmp_path / "flat.nrrd"))
     sheared = image()
     sheared.SetDirection((1, 0, 0, 0, 1, 0.2, 0, 0, 1))
     sitk.WriteImage(sheared, str(tmp_path / "sheared.nrrd"))
     for name, match in (
         ("four.nii", "3 dimensions"),
+        ("flat.nrrd", "3 dimensions"),
         ("two.nrrd", "one value a voxel"),
         ("sheared.nrrd", "right angles"),
     ):

@@ -5,11 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import pytest
-
 from monitor import stages, study
-
-pytestmark = pytest.mark.xdist_group("line")
 
 
 def test_the_key_follows_what_the_study_says(limb_study: Path) -> None:

@@ -166,6 +166,24 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
         pass
 
 
+@pytest.mark.parametrize("step", ["mkdir", "open"])
+def test_a_folder_that_cannot_be_written_is_told(tmp_path, monkeypatch, step):
+    """A read-only folder or disk is named with what the system says, before anything is measured."""
+    folder = published(tmp_path / "r", 1)
+
+    def read_only(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, step, read_only)
+    with (
+        pytest.raises(StoreError, match=r"a results folder must be writable; .*/r is not: Read-only file system"),
+        locked(folder),
+    ):
+        pass
+    monkeypatch.undo()
+    assert number_of(folder) == 1
+
+
 def test_what_is_not_published_cannot_be_read(tmp_path):
     """An empty folder, a damaged table and damaged JSON each say so."""
     with pytest.raises(StoreError, match=r"must hold run\.json, which is written last"):
