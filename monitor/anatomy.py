@@ -126,11 +126,12 @@ def find_body(scan: Scan) -> np.ndarray:
     pad = [(int(np.ceil(radius / size)) + 1,) * 2 for size in spacing]
     padded = np.pad(coarse, pad, mode="edge")
     eroded = ndimage.distance_transform_edt(padded, sampling=spacing) > radius
+    eroded = eroded[tuple(slice(low, size - high) for (low, high), size in zip(pad, padded.shape, strict=True))]
+    # Sizes count within the field: in a corner the padding makes a solid block of a table's edge.
     core = _large_pieces(eroded, float(np.prod(spacing)), BODY_PART_MM3 / 4)
     if not core.any():
         return fine & False
     grown = ndimage.distance_transform_edt(~core, sampling=spacing) <= radius + spacing.max()
-    grown = grown[tuple(slice(low, size - high) for (low, high), size in zip(pad, padded.shape, strict=True))]
     near = grown.repeat(steps[0], 0).repeat(steps[1], 1).repeat(steps[2], 2)
     near = near[tuple(slice(0, size) for size in fine.shape)]
     return _fill_slices(fine & near)

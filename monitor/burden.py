@@ -370,8 +370,8 @@ def totals(lesions: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     lesions : DataFrame
-        Rows of one visit: status, compartment, the quantities, volume_sd_mm3 and excess_sd_hu_mm3. A lesion
-        that is not in the field makes its sums not evaluable.
+        Rows of one visit: status, compartment, the quantities, volume_lo_mm3, volume_hi_mm3, volume_sd_mm3 and
+        excess_sd_hu_mm3. A lesion that is not in the field makes its sums not evaluable.
 
     Returns
     -------
@@ -384,7 +384,7 @@ def totals(lesions: pd.DataFrame) -> pd.DataFrame:
 
 
 def _sums(compartment: str, lesions: pd.DataFrame) -> list[dict[str, object]]:
-    """Return one row a quantity; errors of lesions are independent but for the model's, which add up."""
+    """Return one row a quantity; errors of lesions are independent, but dilution of cores adds up."""
     known = lesions[lesions["status"] != "merged"]
     seen = known[known["status"] != "not_in_field"]
     evaluable = len(seen) / len(known) if len(known) else 1.0
@@ -397,7 +397,7 @@ def _sums(compartment: str, lesions: pd.DataFrame) -> list[dict[str, object]]:
                 "compartment": compartment,
                 "quantity": quantity,
                 "value": value,
-                "lo": max(0.0, value - Z95 * sd) if np.isfinite(value) else nan,
+                "lo": max(0.0, value - _diluted(seen, quantity) - Z95 * sd) if np.isfinite(value) else nan,
                 "hi": value + _open_end(seen, quantity) + Z95 * sd,
                 "unit": UNITS[quantity],
                 "rule_id": rule,
@@ -422,6 +422,15 @@ def _sum(seen: pd.DataFrame, quantity: str) -> tuple[float, float]:
     if quantity not in errors:
         return total, nan
     return total, float(np.sqrt((present[errors[quantity]] ** 2).sum(skipna=False)))
+
+
+def _diluted(seen: pd.DataFrame, quantity: str) -> float:
+    """Return by how much blur may have made the volumes too large, mm³: what their lower limits hold beside the SD."""
+    if quantity != "volume_mm3":
+        return 0.0
+    present = seen[seen["volume_mm3"] > 0]
+    beside = present["volume_mm3"] - Z95 * present["volume_sd_mm3"] - present["volume_lo_mm3"]
+    return float(beside.clip(lower=0).sum())
 
 
 def _open_end(seen: pd.DataFrame, quantity: str) -> float:

@@ -138,8 +138,8 @@ def follow(occasions: Sequence[Occasion]) -> pd.DataFrame:
 
 def _at(occasion: Occasion, lesions: list[_Lesion], earlier: Sequence[Occasion]) -> list[dict[str, object]]:
     """Return the rows of one visit, and bring the lesions up to date."""
-    # By place, so that the numbers of a label image decide nothing, not even who is lesion 1.
-    labels = sorted(occasion.points_mm, key=lambda label: tuple(occasion.points_mm[label].mean(axis=0)[::-1]))
+    # By place, to the µm, so that the numbers of a label image decide nothing, not even who is lesion 1.
+    labels = sorted(occasion.points_mm, key=lambda n: tuple(occasion.points_mm[n].mean(axis=0)[::-1].round(3)))
     clouds = [_Cloud.of(occasion.points_mm[label]) for label in labels]
     volumes = [occasion.volume_mm3[label] for label in labels]
     alive = [lesion for lesion in lesions if not lesion.merged]

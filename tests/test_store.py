@@ -108,7 +108,7 @@ def test_csv_says_what_people_read(tmp_path):
     assert b"\r" not in (tmp_path / "t.csv").read_bytes()
 
 
-@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.tuples(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=6), st.floats()),
