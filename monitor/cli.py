@@ -132,7 +132,7 @@ def demo(
     """Make a serial study of three children on the spot and run it through all that exists."""
     study, results = folder / "study", folder / "results"
     if not (study / "visits.csv").exists():
-        with console.status("making three children with 11 scans"):
+        with console.status("making three children, scanned four times each"):
             phantom.write_study(study)
     with _progress() as tell:
         found = pipeline.follow(study, results, workers=workers, progress=tell)
