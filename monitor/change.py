@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import isnan, nan
 
 import numpy as np
@@ -19,7 +20,7 @@ SLICE_RATIO = 1.25
 KVP_TOLERANCE = 1.0
 """Tube voltages further apart than this, kV, are not compared: the HU of calcium moves by 1 % a kV."""
 
-Acquired = dict[str, object]
+Acquired = Mapping[str, str | float | None]
 """A row of table ``visits`` as a dict."""
 
 
@@ -147,9 +148,9 @@ def pairs(visits: pd.DataFrame, totals: dict[str, float]) -> list[tuple[str, str
     return found
 
 
-def _number(value: object) -> float:
-    return nan if value is None or pd.isna(value) else float(value)  # type: ignore[arg-type, call-overload]
+def _number(value: str | float | None) -> float:
+    return nan if value is None or pd.isna(value) else float(value)
 
 
-def _text(value: object) -> str:
-    return "" if value is None or pd.isna(value) else str(value)  # type: ignore[call-overload]
+def _text(value: str | float | None) -> str:
+    return "" if value is None or pd.isna(value) else str(value)

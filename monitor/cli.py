@@ -48,7 +48,7 @@ def main() -> None:
     except (StudyError, store.StoreError) as error:
         console.print(f"[bold red]error[/]: {error}", highlight=False, soft_wrap=True)
         sys.exit(USAGE)
-    except Exception:
+    except Exception:  # whatever it is, it is ours: status 3, and the traceback is what a defect report needs
         console.print(traceback.format_exc(), markup=False, highlight=False)
         console.print("[bold red]fault[/]: this is a defect of calcitrack; nothing was published")
         sys.exit(FAULT)

@@ -315,7 +315,7 @@ _LOOKED = (
 )
 
 
-def _acquired(one: _Known) -> dict[str, object]:
+def _acquired(one: _Known) -> change.Acquired:
     return {name: one.look[name] for name in _LOOKED}
 
 
@@ -387,8 +387,8 @@ def _subjects(start: pd.DataFrame, end: pd.DataFrame) -> list[tuple[dict[str, ob
     before, after = common[0]
     subjects.append(({"compartment": "total"}, _amount(before), _amount(after)))
     for name in sorted({*before["compartment"], *after["compartment"]} - {""}):
-        parts = (part[part["compartment"] == name] for part in (before, after))
-        subjects.append(({"compartment": name}, *map(_amount, parts)))  # type: ignore[arg-type]
+        own = [_amount(part[part["compartment"] == name]) for part in (before, after)]
+        subjects.append(({"compartment": name}, own[0], own[1]))
     return subjects
 
 

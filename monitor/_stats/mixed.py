@@ -219,7 +219,7 @@ def _gradient(model: sm.MixedLM, result: object) -> float:
     It is NaN where the covariance is singular, and has no Cholesky factor.
     """
     try:
-        packed = result.params_object.get_packed(use_sqrt=True, has_fe=False)  # type: ignore[attr-defined]
+        packed = result.params_object.get_packed(use_sqrt=True, has_fe=False)  # type: ignore[attr-defined]  # statsmodels ships no types
     except np.linalg.LinAlgError:
         return float("nan")
     return float(np.abs(model.score(packed)).max())
