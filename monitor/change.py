@@ -15,7 +15,7 @@ REPOSITION = 0.04
 """Relative SD between two scans of an unchanged lesion beside the error of each (pose, slices; phantom, 30 pairs)."""
 
 SLICE_RATIO = 1.25
-"""Slice thicknesses that differ by more than this factor are not compared (3 to 1 mm moved volumes by 47 %)."""
+"""Slice thicknesses, or slice increments, that differ by more than this factor are not compared (3 to 1 mm moved volumes by 47 %)."""
 
 KVP_TOLERANCE = 1.0
 """Tube voltages further apart than this, kV, are not compared: the HU of calcium moves by 1 % a kV."""
@@ -59,6 +59,12 @@ def comparable(one: Acquired, two: Acquired) -> tuple[bool, str]:
         unknown.append("slice thickness unknown")
     elif max(slices) > SLICE_RATIO * min(slices):
         against.append(f"slice thickness {slices[0]:g} and {slices[1]:g} mm")
+    steps = [_number(each.get("slice_increment_mm")) for each in (one, two)]
+    if max(steps) > SLICE_RATIO * min(steps):
+        against.append(f"slice increment {steps[0]:g} and {steps[1]:g} mm")
+    makers = [_text(each.get("manufacturer")) for each in (one, two)]
+    if all(makers) and makers[0].casefold() != makers[1].casefold():
+        against.append(f"manufacturer {makers[0]} and {makers[1]}")
     agents = {_text(one["contrast"]) or "unknown", _text(two["contrast"]) or "unknown"}
     if agents == {"iv", "none"}:
         against.append("contrast iv and none")

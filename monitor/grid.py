@@ -10,6 +10,10 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 
+RIGHT_ANGLE_TOLERANCE = 1e-3
+"""Largest cosine between two axes that are at right angles: headers give four digits or more."""
+
+
 class _Held:
     """Voxels that keep their image alive: the view of a temporary image would point at freed memory."""
 
@@ -102,3 +106,9 @@ def sample_vectors(field_mm: sitk.Image, points_mm: np.ndarray) -> np.ndarray:
 def voxel_volume_mm3(image: sitk.Image) -> float:
     """Return the volume of a voxel in mm³: the determinant of the grid, so that shear is included."""
     return float(abs(np.linalg.det(affine(image)[:3, :3])))
+
+
+def is_sheared(image: sitk.Image) -> bool:
+    """Tell whether the axes of an image are not at right angles: the slices of a tilted gantry."""
+    direction = np.array(image.GetDirection()).reshape(3, 3)
+    return not np.allclose(direction.T @ direction, np.eye(3), atol=RIGHT_ANGLE_TOLERANCE)

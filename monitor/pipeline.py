@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import multiprocessing.connection
+import secrets
 import signal
 import tempfile
 import threading
@@ -19,7 +20,7 @@ from typing import TypeVar
 import pandas as pd
 import SimpleITK as sitk
 
-from monitor import anatomy, grid, lesions, record, registration, stages, stats, store, tables
+from monitor import admit, anatomy, grid, lesions, record, registration, stages, stats, store, tables
 from monitor.record import Measured, Record
 from monitor.stages import Unit
 from monitor.store import Results
@@ -89,6 +90,7 @@ def follow(
         crew = stack.enter_context(_crew(workers))
         tell = _Teller(progress, 4 * sum(len(one.visits) for one in opened.patients))
         units, refused = _look(opened, root / store.WORK, crew, tell)
+        refused += _not_admitted(opened, units, crew)
         groups = [group for one in opened.patients for group in _groups(one, units, opened)]
         measured = _measure(groups, crew, tell)
         records = _records(groups, measured, crew)
@@ -128,24 +130,28 @@ def _look(
     keys = crew.map(stages.key_of, [(visit,) for visit in visits])
     units = [Unit(visit, work, key) for visit, key in zip(visits, keys, strict=True)]
     answers = crew.map(_tried, [(stages.look, unit.folder, (unit,)) for unit in units], tell.of("looked at", visits))
-    refused = [
-        {
-            "patient_id": unit.visit.patient_id,
-            "visit_id": unit.visit.visit_id,
-            "scan_id": unit.visit.scan_id,
-            "path": unit.visit.given_path,
-            "code": answer[0],
-            "message": answer[1],
-        }
-        for unit, answer in zip(units, answers, strict=True)
-        if answer is not None
-    ]
+    refused = [_refused(unit, answer) for unit, answer in zip(units, answers, strict=True) if answer is not None]
     accepted = {
         (unit.visit.patient_id, unit.visit.visit_id, unit.visit.scan_id): unit
         for unit, answer in zip(units, answers, strict=True)
         if answer is None
     }
     return accepted, refused
+
+
+def _not_admitted(study: Study, units: dict[tuple[str, str, str], Unit], crew: _Crew) -> list[dict[str, str]]:
+    """Take out of ``units`` what is another patient's, or is listed before; return rows of ``refused``."""
+    key = secrets.token_bytes(32)
+    entries = crew.map(stages.entry, [(unit, key) for unit in units.values()])
+    found = admit.refusals(entries, {one.patient_id: one.sex for one in study.patients})
+    return [_refused(units.pop(name), why) for name, why in found.items()]
+
+
+def _refused(unit: Unit, why: tuple[str, str]) -> dict[str, str]:
+    """Return a row of ``refused``."""
+    visit = unit.visit
+    ids = {"patient_id": visit.patient_id, "visit_id": visit.visit_id, "scan_id": visit.scan_id}
+    return {**ids, "path": visit.given_path, "code": why[0], "message": why[1]}
 
 
 def _groups(patient: Patient, units: dict[tuple[str, str, str], Unit], study: Study) -> list[_Group]:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import SimpleITK as sitk
 
 from monitor import burden, change, grid, store, tables, tracking
 from monitor.study import Visit
@@ -150,8 +149,15 @@ class _Known:
         self.years = years_between(baseline.date, one.visit.date)
         self.look = json.loads((one.looked / "look.json").read_text())
         self.pieces = pd.read_parquet(one.measured / "pieces.parquet")
-        self.labels = sitk.ReadImage(str(one.measured / "pieces.nii.gz"))
+        self.labels = store.read_labels(one.measured / "pieces.nii.gz")
+        self.imaged = _imaged(one.looked, grid.array(self.labels).shape)
         self.registration = _registration(one)
+
+    def sees(self, points_mm: np.ndarray) -> np.ndarray:
+        """Tell which points, (N, 3) LPS mm of this visit, the scanner measured."""
+        if self.imaged is None:
+            return grid.inside(self.labels, points_mm)
+        return grid.sample(self.labels, self.imaged, points_mm, order=0, outside=0.0) > 0
 
     def common(self) -> dict[str, object]:
         """Return the columns that every row of this visit begins with."""
@@ -162,6 +168,12 @@ class _Known:
             "date": when,
             "years": self.years,
         }
+
+
+def _imaged(looked: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Return where the scanner measured, (z, y, x) uint8; None where it did everywhere."""
+    with np.load(looked / "masks.npz") as kept:
+        return np.unpackbits(kept["imaged"], count=int(np.prod(shape))).reshape(shape) if "imaged" in kept else None
 
 
 def years_between(start: date, end: date) -> float:
@@ -198,7 +210,7 @@ def _occasion(one: _Known, place: _Place) -> tracking.Occasion:
         is_baseline=one.is_baseline,
         points_mm={int(label): there[owner == label] for label in one.pieces["label"]},
         volume_mm3=dict(zip(one.pieces["label"].astype(int), one.pieces["volume_mm3"], strict=True)),
-        sees=lambda points: grid.inside(one.labels, place.from_baseline(points)),
+        sees=lambda points: one.sees(place.from_baseline(points)),
         lod_mm3=one.look["lod_mm3"],
         residual_mm=one.registration.residual_mm if one.registration else nan,
     )
@@ -283,7 +295,7 @@ def _visit_rows(known: list[_Known], place: dict[tuple[str, str], _Place], rows:
         may, why = change.comparable(_acquired(baseline), _acquired(one))
         mine = rows[(rows["visit_id"] == one.key[0]) & (rows["scan_id"] == one.key[1])]
         method = one.registration.method if one.registration else f"refused: {one.one.refused}"
-        sees = np.mean(grid.inside(one.labels, place[one.key].from_baseline(body))) if one.key in place else nan
+        sees = np.mean(one.sees(place[one.key].from_baseline(body))) if one.key in place else nan
         table.append(
             {
                 **one.common(),
@@ -309,6 +321,9 @@ _LOOKED = (
     "slice_thickness_mm",
     "slice_increment_mm",
     "contrast",
+    "manufacturer",
+    "ctdi_vol_mgy",
+    "dlp_mgy_cm",
     "noise_hu",
     "threshold_hu",
     "lod_mm3",

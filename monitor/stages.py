@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from monitor import anatomy, burden, describe, figures, grid, lesions, registration, scan, store
+from monitor import admit, anatomy, burden, describe, figures, grid, lesions, registration, scan, store
 from monitor.record import Measured
 from monitor.study import Visit
 from monitor.types import Anatomy, Registration, RegistrationError, Scan
@@ -74,16 +74,17 @@ def look(unit: Unit) -> None:
     )
     pieces = lesions.find(image, found, mask=_mask(unit.visit.lesion_mask, image))
 
+    masks = {
+        "body": found.body,
+        "skeleton": found.skeleton,
+        "left_out": found.left_out,
+        "mineral": pieces.labels > 0,
+        **({} if image.imaged is None else {"imaged": image.imaged}),
+    }
+
     def write(folder: Path) -> None:
-        np.savez_compressed(
-            folder / "masks.npz",
-            body=np.packbits(found.body),
-            skeleton=np.packbits(found.skeleton),
-            left_out=np.packbits(found.left_out),
-            mineral=np.packbits(pieces.labels > 0),
-            noise_blocks=found.noise_blocks_hu,
-        )
-        acquired = image.acquisition
+        packed = {name: np.packbits(mask) for name, mask in masks.items()}
+        np.savez_compressed(folder / "masks.npz", noise_blocks=found.noise_blocks_hu, **packed)
         (folder / "look.json").write_text(
             json.dumps(
                 {
@@ -93,18 +94,23 @@ def look(unit: Unit) -> None:
                     "lod_mm3": pieces.lod_mm3,
                     "modality": image.modality,
                     "body_mm3": float(found.body.sum() * image.voxel_volume_mm3),
-                    "kvp": acquired.kvp,
-                    "kernel": acquired.kernel,
-                    "slice_thickness_mm": acquired.slice_thickness_mm,
-                    "slice_increment_mm": acquired.slice_increment_mm,
-                    "contrast": acquired.contrast,
-                    "manufacturer": acquired.manufacturer,
+                    "slices": admit.slice_hashes(image.array),
+                    **asdict(image.acquisition),
                 },
                 sort_keys=True,
             )
         )
 
     store.finish(unit.work, unit.key, write)
+
+
+def entry(unit: Unit, key: bytes) -> admit.Entry:
+    """Return what tells whether a scan that was looked at is its patient's own, and is listed once.
+
+    ``key`` is the run's own: whose scan it is is compared within the run and never kept.
+    """
+    said = json.loads((unit.folder / "look.json").read_text())
+    return admit.Entry(unit.visit, scan.person(unit.visit.path, key), frozenset(said["slices"]))
 
 
 def place(unit: Unit, reference: Unit) -> Placed:
@@ -186,8 +192,8 @@ def picture(unit: Unit, reference: Unit, done: Measured, wanted: pd.DataFrame) -
         return unit.work / key
     image = load(unit.visit)
     found = looked(unit, image)
-    pieces = scan.read_mask(done.measured / "pieces.nii.gz", image.image, labels=True)
-    skeleton = scan.read_mask(done.measured / "skeleton.nii.gz", image.image)
+    pieces = grid.array(store.read_labels(done.measured / "pieces.nii.gz"))
+    skeleton = grid.array(store.read_labels(done.measured / "skeleton.nii.gz")) > 0
     lesion_of = np.zeros(int(pieces.max()) + 1, np.uint16)
     there = wanted.dropna(subset=["label"])
     lesion_of[there["label"].astype(int)] = there["lesion_id"].astype(int)
@@ -228,7 +234,7 @@ def there_or_gone(wanted: pd.DataFrame) -> list[tuple[int, float, float, float]]
 def published(done: Measured, drawn: Path) -> dict[str, Path]:
     """Return the files of a visit's images folder by name."""
     files = {path.name: path for path in drawn.iterdir()}
-    files["skeleton.nii.gz"] = done.measured / "skeleton.nii.gz"
+    files |= {path.name: path for path in done.measured.glob("skeleton.*")}
     if done.placed is not None:
         files |= {path.name: path for path in done.placed.iterdir()}
     return files

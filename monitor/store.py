@@ -41,6 +41,9 @@ PART = ".part-"
 STAGING, REPLACED = ".staging", ".replaced"
 """A publication on its way, complete once it holds ``run.json``; and what it replaces, until it is removed."""
 
+SHEARED = ".nrrd"
+"""Ending of a label map on a sheared grid, beside its .nii.gz."""
+
 READINGS = 3
 """How often results are read again that were published anew meanwhile."""
 
@@ -215,8 +218,15 @@ def write_table(table: pd.DataFrame, stem: Path) -> None:
 
 
 def write_labels(path: Path, labels_zyx: np.ndarray, like: sitk.Image) -> None:
-    """Write a label map as .nii.gz on the grid of ``like``; equal maps give equal bytes."""
+    """Write a label map as .nii.gz on the grid of ``like``; equal maps give equal bytes.
+
+    ITK straightens a sheared grid when it writes NIfTI, and does not read one back. For a scan with a tilted gantry
+    the .nii.gz therefore holds the shear in its sform (nibabel reads it), and a .nrrd beside it, which ITK reads.
+    """
     image = grid.image_like(labels_zyx, like)
+    if grid.is_sheared(like):
+        _write_sheared(path, image)
+        return
     with tempfile.TemporaryDirectory(dir=path.parent) as aside:
         plain = Path(aside) / "labels.nii"
         sitk.WriteImage(image, str(plain))
@@ -228,6 +238,26 @@ def write_labels(path: Path, labels_zyx: np.ndarray, like: sitk.Image) -> None:
             gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as packed,
         ):
             shutil.copyfileobj(whole, packed, 1 << 20)
+
+
+def read_labels(path: Path) -> sitk.Image:
+    """Read what ``write_labels`` wrote."""
+    beside = path.with_name(path.name.replace(".nii.gz", SHEARED))
+    return sitk.ReadImage(str(beside if beside.exists() else path))
+
+
+def _write_sheared(path: Path, image: sitk.Image) -> None:
+    import nibabel  # here alone: a tilted gantry is rare
+
+    matrix = np.eye(4)
+    matrix[:3] = np.diag([-1.0, -1.0, 1.0]) @ grid.affine(image)[:3][:, [2, 1, 0, 3]]
+    held = nibabel.Nifti1Image(grid.array(image).T, matrix)
+    held.set_qform(None, code=0)
+    held.header.set_xyzt_units("mm")
+    with path.open("wb") as raw, gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as packed:
+        packed.write(held.to_bytes())
+    beside = path.with_name(path.name.replace(".nii.gz", SHEARED))
+    sitk.WriteImage(image, str(beside), True)
 
 
 def write_transform(folder: Path, registration: Registration) -> None:

@@ -43,6 +43,8 @@ UNKNOWN = ("", "nan", "na", "n/a", "unknown")
 LIMITS = {
     "kvp": (40.0, 200.0),
     "slice_thickness_mm": (0.05, 50.0),
+    "ctdi_vol_mgy": (0.001, 1000.0),
+    "dlp_mgy_cm": (0.01, 100_000.0),
     "height_cm": (20.0, 260.0),
     "weight_kg": (0.3, 600.0),
 }
@@ -327,6 +329,8 @@ def _stated(row: _Row) -> Acquisition:
         slice_thickness_mm=_number(row, "slice_thickness_mm"),
         contrast=_one_of(row, "contrast", CONTRASTS, lower=True) or "unknown",
         manufacturer=row["manufacturer"],
+        ctdi_vol_mgy=_number(row, "ctdi_vol_mgy"),
+        dlp_mgy_cm=_number(row, "dlp_mgy_cm"),
     )
 
 

@@ -9,31 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from monitor import grid
+from monitor.errors import RegistrationError, ScanError, StudyError
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-
-class ScanError(ValueError):
-    """A scan that cannot be trusted.
-
-    Attributes
-    ----------
-    code : str
-        Which rule was broken, in kebab-case: the ``code`` of table ``refused``.
-    """
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class StudyError(ValueError):
-    """A study folder that cannot be read at all (exit status 2)."""
-
-
-class RegistrationError(ValueError):
-    """Two scans that could not be brought together believably."""
+__all__ = [
+    *("Acquisition", "Anatomy", "Findings", "Registration", "Scan", "Trend"),
+    *("RegistrationError", "ScanError", "StudyError"),
+]
 
 
 @dataclass(frozen=True)
@@ -46,6 +30,8 @@ class Acquisition:
     slice_increment_mm: float = nan
     contrast: str = "unknown"
     manufacturer: str = ""
+    ctdi_vol_mgy: float = nan
+    dlp_mgy_cm: float = nan
 
 
 @dataclass(frozen=True)
@@ -70,8 +56,14 @@ class Scan:
 
     @property
     def spacing_zyx_mm(self) -> np.ndarray:
-        """Voxel size, shape (3,), mm, in the order of the array's axes."""
-        return np.array(self.image.GetSpacing())[::-1]
+        """Voxel size, shape (3,), mm, in the order of the array's axes; slices by their distance along the normal.
+
+        On a grid that leans (a tilted gantry) the step from slice to slice is longer than that distance, which
+        is what a volume or a slice increment is made of: the product of the three is the voxel's volume.
+        """
+        size = np.array(self.image.GetSpacing())[::-1]
+        size[0] = self.voxel_volume_mm3 / (size[1] * size[2]) if grid.is_sheared(self.image) else size[0]
+        return size
 
     @property
     def voxel_volume_mm3(self) -> float:
