@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import pairwise
 
 import numpy as np
 
@@ -49,7 +50,13 @@ def slice_hashes(values_zyx: np.ndarray) -> list[str]:
     3
     """
     told = (one for one in values_zyx if one.min() != one.max())
-    return [hashlib.blake2b(np.ascontiguousarray(one), digest_size=DIGEST_BYTES).hexdigest() for one in told]
+    return [hashlib.blake2b(np.ascontiguousarray(one).tobytes(), digest_size=DIGEST_BYTES).hexdigest() for one in told]
+
+
+def refused(visit: Visit, why: Refusal) -> dict[str, str]:
+    """Return the row of table ``refused`` of a scan."""
+    ids = {"patient_id": visit.patient_id, "visit_id": visit.visit_id, "scan_id": visit.scan_id}
+    return {**ids, "path": visit.given_path, "code": why[0], "message": why[1]}
 
 
 def refusals(entries: Sequence[Entry], sexes: dict[str, str]) -> dict[tuple[str, str, str], Refusal]:
@@ -71,11 +78,7 @@ def order_of_dates(entries: Iterable[Entry]) -> str:
     """Return what is odd about a patient's dates: the headers tell another order than the study; empty if nothing."""
     told = [(one.visit.date, one.person.day, one.visit.visit_id) for one in entries if _day(one.person.day)]
     told.sort()
-    swapped = [
-        f"{one[2]} and {two[2]}"
-        for one, two in zip(told[:-1], told[1:], strict=True)
-        if one[0] < two[0] and one[1] > two[1]
-    ]
+    swapped = [f"{one[2]} and {two[2]}" for one, two in pairwise(told) if one[0] < two[0] and one[1] > two[1]]
     return f"the headers date {', '.join(swapped)} in the other order" if swapped else ""
 
 

@@ -15,7 +15,7 @@ REPOSITION = 0.04
 """Relative SD between two scans of an unchanged lesion beside the error of each (pose, slices; phantom, 30 pairs)."""
 
 SLICE_RATIO = 1.25
-"""Slice thicknesses, or slice increments, that differ by more than this factor are not compared (3 to 1 mm moved volumes by 47 %)."""
+"""Slice thicknesses or increments apart by more than this factor are not compared (3 to 1 mm moved volumes by 47 %)."""
 
 KVP_TOLERANCE = 1.0
 """Tube voltages further apart than this, kV, are not compared: the HU of calcium moves by 1 % a kV."""
@@ -40,37 +40,61 @@ def comparable(one: Acquired, two: Acquired) -> tuple[bool, str]:
     >>> comparable(a, {**a, "kernel": ""})
     (True, 'kernel unknown')
     """
-    against, unknown = [], []
-    kinds = (_text(one["modality"]), _text(two["modality"]))
-    if kinds[0] != kinds[1]:
-        against.append(f"modality {kinds[0]} and {kinds[1]}")
-    volts = (_number(one["kvp"]), _number(two["kvp"]))
-    if any(isnan(v) for v in volts):
-        unknown.append("tube voltage unknown")
-    elif abs(volts[0] - volts[1]) > KVP_TOLERANCE:
-        against.append(f"tube voltage {volts[0]:g} and {volts[1]:g} kV")
-    kernels = (_text(one["kernel"]), _text(two["kernel"]))
-    if not all(kernels):
-        unknown.append("kernel unknown")
-    elif kernels[0] != kernels[1]:
-        against.append(f"kernel {kernels[0]} and {kernels[1]}")
-    slices = (_number(one["slice_thickness_mm"]), _number(two["slice_thickness_mm"]))
-    if any(isnan(s) for s in slices):
-        unknown.append("slice thickness unknown")
-    elif max(slices) > SLICE_RATIO * min(slices):
-        against.append(f"slice thickness {slices[0]:g} and {slices[1]:g} mm")
-    steps = [_number(each.get("slice_increment_mm")) for each in (one, two)]
-    if max(steps) > SLICE_RATIO * min(steps):
-        against.append(f"slice increment {steps[0]:g} and {steps[1]:g} mm")
-    makers = [_text(each.get("manufacturer")) for each in (one, two)]
-    if all(makers) and makers[0].casefold() != makers[1].casefold():
-        against.append(f"manufacturer {makers[0]} and {makers[1]}")
-    agents = {_text(one["contrast"]) or "unknown", _text(two["contrast"]) or "unknown"}
-    if agents == {"iv", "none"}:
-        against.append("contrast iv and none")
-    elif "unknown" in agents:
-        unknown.append("contrast unknown")
+    found = [rule(one, two) for rule in (_kinds, _volts, _kernels, _slices, _steps, _makers, _agents)]
+    against = [why for differs, why in found if differs]
+    unknown = [why for differs, why in found if why and not differs]
     return not against, "; ".join(against or unknown)
+
+
+_Found = tuple[bool, str]
+"""Whether two scans differ so that amounts cannot be compared, and what differs or is unknown."""
+
+
+def _kinds(one: Acquired, two: Acquired) -> _Found:
+    a, b = (_text(each["modality"]) for each in (one, two))
+    return a != b, f"modality {a} and {b}" if a != b else ""
+
+
+def _volts(one: Acquired, two: Acquired) -> _Found:
+    a, b = (_number(each["kvp"]) for each in (one, two))
+    if isnan(a) or isnan(b):
+        return False, "tube voltage unknown"
+    apart = abs(a - b) > KVP_TOLERANCE
+    return apart, f"tube voltage {a:g} and {b:g} kV" if apart else ""
+
+
+def _kernels(one: Acquired, two: Acquired) -> _Found:
+    a, b = (_text(each["kernel"]) for each in (one, two))
+    if not (a and b):
+        return False, "kernel unknown"
+    return a != b, f"kernel {a} and {b}" if a != b else ""
+
+
+def _slices(one: Acquired, two: Acquired) -> _Found:
+    a, b = (_number(each["slice_thickness_mm"]) for each in (one, two))
+    if isnan(a) or isnan(b):
+        return False, "slice thickness unknown"
+    apart = max(a, b) > SLICE_RATIO * min(a, b)
+    return apart, f"slice thickness {a:g} and {b:g} mm" if apart else ""
+
+
+def _steps(one: Acquired, two: Acquired) -> _Found:
+    a, b = (_number(each.get("slice_increment_mm")) for each in (one, two))
+    apart = max(a, b) > SLICE_RATIO * min(a, b)
+    return apart, f"slice increment {a:g} and {b:g} mm" if apart else ""
+
+
+def _makers(one: Acquired, two: Acquired) -> _Found:
+    a, b = (_text(each.get("manufacturer")) for each in (one, two))
+    apart = bool(a and b) and a.casefold() != b.casefold()
+    return apart, f"manufacturer {a} and {b}" if apart else ""
+
+
+def _agents(one: Acquired, two: Acquired) -> _Found:
+    agents = {_text(each["contrast"]) or "unknown" for each in (one, two)}
+    if agents == {"iv", "none"}:
+        return True, "contrast iv and none"
+    return False, "contrast unknown" if "unknown" in agents else ""
 
 
 def detectable(before_sd: float, after_sd: float, before: float, after: float) -> float:

@@ -7,19 +7,22 @@ import os
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 import typer
+from rich import progress as bars
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.markup import escape
 from rich.table import Table
 
+from monitor import check as checking
 from monitor import phantom, pipeline, points, stats, store
+from monitor.crew import Progress
 from monitor.types import StudyError, Trend
 
 MEASURED, REFUSED, USAGE, FAULT = 0, 1, 2, 3
@@ -66,6 +69,18 @@ def run(
         found = pipeline.follow(study, results, workers=workers, patient=patient, progress=tell)
     _summary(found)
     raise typer.Exit(REFUSED if len(found.tables["refused"]) else MEASURED)
+
+
+@app.command()
+def check(
+    study: Annotated[Path, typer.Argument(help="Study folder with visits.csv.")],
+    workers: Workers = min(2, os.cpu_count() or 1),
+) -> None:
+    """Tell what would be refused and why, and which visits are not comparable; nothing is measured or written."""
+    with _progress() as tell:
+        found = checking.check(study, workers=workers, progress=tell)
+    _show_check(found)
+    raise typer.Exit(REFUSED if len(found.refused) else MEASURED)
 
 
 @app.command("map-points")
@@ -156,9 +171,14 @@ def _row(trend: Trend) -> dict[str, object]:
 
 
 @contextmanager
-def _progress() -> Iterator[pipeline.Progress]:
-    columns = (TextColumn("{task.description:<32}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
+def _progress() -> Iterator[Progress]:
+    columns = (
+        bars.TextColumn("{task.description:<32}"),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TimeRemainingColumn(),
+    )
+    with bars.Progress(*columns, console=console) as bar:
         task = bar.add_task("reading the study", total=None)
 
         def tell(done: int, total: int, word: str) -> None:
@@ -181,12 +201,51 @@ def _summary(found: store.Results) -> None:
     # A pipe has no width of its own: the table is then as wide as it needs to be.
     out.width = out.width if out.is_terminal else 120
     out.print(table)
-    refused = found.tables["refused"][["patient_id", "visit_id", "code", "message"]].fillna("")
-    for row in refused.to_numpy().tolist():
-        console.print(f"[yellow]refused[/] {row[0]} {row[1]} {row[2]}: {row[3]}", highlight=False, soft_wrap=True)
+    _show_refused(found.tables["refused"])
     out.print("mm³: mineral; excess: HU·cm³ above the background; mg HA: nominal mass; -: not evaluable")
     out.print(f"results: {found.folder}", soft_wrap=True, highlight=False)
     out.print("Research use only, not for diagnosis.")
+
+
+def _show_check(found: checking.Checked) -> None:
+    """Show every readable scan with how it was made, what is not comparable, and what would be refused."""
+    out = Console()
+    out.width = out.width if out.is_terminal else 160
+    table = Table(title="Scans that would be measured", title_justify="left")
+    for name in ("patient", "visit", "date"):
+        table.add_column(name, no_wrap=True)
+    for name in ("kV", "kernel", "slices", "every", "contrast", "maker", "CTDIvol"):
+        table.add_column(name, justify="right")
+    table.add_column("against the baseline")
+    for row in found.visits.to_dict("records"):
+        table.add_row(*_check_cells(row))
+    out.print(table)
+    for patient, remark in found.remarks.items():
+        console.print(f"[yellow]look at[/] {patient}: {remark}", highlight=False, soft_wrap=True)
+    _show_refused(found.refused)
+    apart = int((~found.visits["comparable"].astype(bool)).sum())
+    out.print(f"{len(found.visits)} scans readable, {apart} of them not comparable with the baseline, ", end="")
+    out.print(f"{len(found.refused)} refused. slices, every: thickness and distance, mm; CTDIvol: mGy")
+    out.print("Research use only, not for diagnosis.")
+
+
+def _check_cells(row: dict[Hashable, Any]) -> list[str]:
+    """Return the cells of a readable scan."""
+    amounts = ("kvp", "slice_thickness_mm", "slice_increment_mm", "ctdi_vol_mgy")
+    kvp, thickness, increment, dose = ("-" if pd.isna(row[name]) else f"{row[name]:g}" for name in amounts)
+    verdict = "comparable" if row["comparable"] else "[yellow]not comparable[/]"
+    why = f": {escape(row['comparable_why'])}" if row["comparable_why"] else ""
+    words = (str(row[name]) or "-" for name in ("kernel", "contrast", "manufacturer"))
+    kernel, contrast, maker = (escape(word) for word in words)
+    visit = " ".join(filter(None, (row["visit_id"], row["scan_id"])))
+    day = f"{row['date']:%Y-%m-%d}"
+    return [row["patient_id"], visit, day, kvp, kernel, thickness, increment, contrast, maker, dose, verdict + why]
+
+
+def _show_refused(table: pd.DataFrame) -> None:
+    for row in table[["patient_id", "visit_id", "code", "message"]].fillna("").to_numpy().tolist():
+        text = escape(f"{row[0]} {row[1]} {row[2]}: {row[3]}")
+        console.print(f"[yellow]refused[/] {text}", highlight=False, soft_wrap=True)
 
 
 def _burden_lines(found: store.Results) -> list[list[str]]:

@@ -9,7 +9,6 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-
 RIGHT_ANGLE_TOLERANCE = 1e-3
 """Largest cosine between two axes that are at right angles: headers give four digits or more."""
 

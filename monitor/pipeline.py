@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-import multiprocessing.connection
 import secrets
-import signal
 import tempfile
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import pandas as pd
-import SimpleITK as sitk
 
-from monitor import admit, anatomy, grid, lesions, record, registration, stages, stats, store, tables
+from monitor import admit, anatomy, lesions, record, registration, stages, stats, store, tables
+from monitor.crew import Crew, Progress, Teller, crew
 from monitor.record import Measured, Record
 from monitor.stages import Unit
 from monitor.store import Results
 from monitor.study import Patient, Study, Visit, baseline_visit, read_study
 from monitor.types import Registration, Scan, ScanError, StudyError
-
-T = TypeVar("T")
 
 VERSION = "0.1.0"
 """Version of the software, as in ``pyproject.toml``."""
@@ -35,9 +26,6 @@ VERSION = "0.1.0"
 LARGER_FIELD = 1.4
 """A scan must see this much more body than the baseline's to be the reference of the registration instead:
 growth between two visits stays below, a field that is cut by a third does not."""
-
-Progress = Callable[[int, int, str], None]
-"""Told of parts done, parts in all, and what was done."""
 
 
 @dataclass(frozen=True)
@@ -87,14 +75,14 @@ def follow(
     with contextlib.ExitStack() as stack:
         folder = Path(results) if results is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         root = stack.enter_context(store.locked(folder))
-        crew = stack.enter_context(_crew(workers))
-        tell = _Teller(progress, 4 * sum(len(one.visits) for one in opened.patients))
-        units, refused = _look(opened, root / store.WORK, crew, tell)
-        refused += _not_admitted(opened, units, crew)
+        hands = stack.enter_context(crew(workers))
+        tell = Teller(progress, 4 * sum(len(one.visits) for one in opened.patients))
+        units, refused = _look(opened, root / store.WORK, hands, tell)
+        refused += _not_admitted(opened, units, hands)
         groups = [group for one in opened.patients for group in _groups(one, units, opened)]
-        measured = _measure(groups, crew, tell)
-        records = _records(groups, measured, crew)
-        pictures = _pictures(groups, measured, records, crew, tell)
+        measured = _measure(groups, hands, tell)
+        records = _records(groups, measured, hands)
+        pictures = _pictures(groups, measured, records, hands, tell)
         found = _tables(opened, groups, records, refused)
         run = _run(opened, found, started)
         store.publish(root, found, pictures[0], run)
@@ -123,14 +111,17 @@ def register(baseline: Scan, follow_up: Scan) -> Registration:
 
 
 def _look(
-    study: Study, work: Path, crew: _Crew, tell: _Teller
+    study: Study, work: Path, hands: Crew, tell: Teller
 ) -> tuple[dict[tuple[str, str, str], Unit], list[dict[str, str]]]:
     """Read and look at every scan; return the accepted ones and rows of ``refused``."""
     visits = [visit for one in study.patients for visit in one.visits]
-    keys = crew.map(stages.key_of, [(visit,) for visit in visits])
+    keys = hands.map(stages.key_of, [(visit,) for visit in visits])
     units = [Unit(visit, work, key) for visit, key in zip(visits, keys, strict=True)]
-    answers = crew.map(_tried, [(stages.look, unit.folder, (unit,)) for unit in units], tell.of("looked at", visits))
-    refused = [_refused(unit, answer) for unit, answer in zip(units, answers, strict=True) if answer is not None]
+    tell_one = tell.of("looked at", _names(units))
+    answers = hands.map(_tried, [(stages.look, unit.folder, (unit,)) for unit in units], tell_one)
+    refused = [
+        admit.refused(unit.visit, answer) for unit, answer in zip(units, answers, strict=True) if answer is not None
+    ]
     accepted = {
         (unit.visit.patient_id, unit.visit.visit_id, unit.visit.scan_id): unit
         for unit, answer in zip(units, answers, strict=True)
@@ -139,19 +130,16 @@ def _look(
     return accepted, refused
 
 
-def _not_admitted(study: Study, units: dict[tuple[str, str, str], Unit], crew: _Crew) -> list[dict[str, str]]:
+def _not_admitted(study: Study, units: dict[tuple[str, str, str], Unit], hands: Crew) -> list[dict[str, str]]:
     """Take out of ``units`` what is another patient's, or is listed before; return rows of ``refused``."""
     key = secrets.token_bytes(32)
-    entries = crew.map(stages.entry, [(unit, key) for unit in units.values()])
+    entries = hands.map(stages.entry, [(unit, key) for unit in units.values()])
     found = admit.refusals(entries, {one.patient_id: one.sex for one in study.patients})
-    return [_refused(units.pop(name), why) for name, why in found.items()]
+    return [admit.refused(units.pop(name).visit, why) for name, why in found.items()]
 
 
-def _refused(unit: Unit, why: tuple[str, str]) -> dict[str, str]:
-    """Return a row of ``refused``."""
-    visit = unit.visit
-    ids = {"patient_id": visit.patient_id, "visit_id": visit.visit_id, "scan_id": visit.scan_id}
-    return {**ids, "path": visit.given_path, "code": why[0], "message": why[1]}
+def _names(units: Iterable[Unit]) -> list[str]:
+    return [f"{unit.visit.patient_id} {unit.visit.visit_id}" for unit in units]
 
 
 def _groups(patient: Patient, units: dict[tuple[str, str, str], Unit], study: Study) -> list[_Group]:
@@ -171,20 +159,20 @@ def _groups(patient: Patient, units: dict[tuple[str, str, str], Unit], study: St
     return groups
 
 
-def _measure(groups: Sequence[_Group], crew: _Crew, tell: _Teller) -> list[list[Measured]]:
+def _measure(groups: Sequence[_Group], hands: Crew, tell: Teller) -> list[list[Measured]]:
     """Place every visit in its reference, and measure it with what the earliest knows of the skeleton."""
     calls = [(unit, group.reference) for group in groups for unit in group.units]
-    visits = [unit.visit for unit, _ in calls]
-    found = iter(crew.map(stages.place, calls, tell.of("registered", visits)))
+    names = _names(unit for unit, _ in calls)
+    found = iter(hands.map(stages.place, calls, tell.of("registered", names)))
     placed = [[next(found) for _ in group.units] for group in groups]
     pairs = [(own, group[0]) for group in placed for own in group]
-    done = iter(crew.map(stages.measure, pairs, tell.of("measured", visits)))
+    done = iter(hands.map(stages.measure, pairs, tell.of("measured", names)))
     return [[next(done) for _ in group.units] for group in groups]
 
 
-def _records(groups: Sequence[_Group], measured: list[list[Measured]], crew: _Crew) -> list[Record]:
+def _records(groups: Sequence[_Group], measured: list[list[Measured]], hands: Crew) -> list[Record]:
     """Track, sum and compare patient by patient; identities go on counting over a patient's regions."""
-    found = crew.map(record.of_patient, [(own, group.baseline) for group, own in zip(groups, measured, strict=True)])
+    found = hands.map(record.of_patient, [(own, group.baseline) for group, own in zip(groups, measured, strict=True)])
     used: dict[str, int] = {}
     numbered = []
     for group, one in zip(groups, found, strict=True):
@@ -195,7 +183,7 @@ def _records(groups: Sequence[_Group], measured: list[list[Measured]], crew: _Cr
 
 
 def _pictures(
-    groups: Sequence[_Group], measured: list[list[Measured]], records: Sequence[Record], crew: _Crew, tell: _Teller
+    groups: Sequence[_Group], measured: list[list[Measured]], records: Sequence[Record], hands: Crew, tell: Teller
 ) -> tuple[dict[str, Path], set[str]]:
     """Draw every visit; return the files to publish by name, and the finished parts that are in use."""
     calls, where = [], []
@@ -203,7 +191,7 @@ def _pictures(
         for unit, done in zip(group.units, own, strict=True):
             calls.append((unit, group.reference, done, one.wanted[(unit.visit.visit_id, unit.visit.scan_id)]))
             where.append(Path(unit.visit.patient_id) / unit.visit.visit_id / unit.visit.scan_id)
-    drawn = crew.map(stages.picture, calls, tell.of("pictured", [call[0].visit for call in calls]))
+    drawn = hands.map(stages.picture, calls, tell.of("pictured", _names(call[0] for call in calls)))
     files: dict[str, Path] = {}
     keep: set[str] = set()
     for (unit, _, done, _), folder, part in zip(calls, where, drawn, strict=True):
@@ -299,72 +287,3 @@ def _tried(work: Callable[..., object], done: Path, arguments: tuple[object, ...
     except ScanError as error:
         return error.code, str(error)
     return None
-
-
-class _Teller:
-    """Counts finished parts for the progress display."""
-
-    def __init__(self, progress: Progress | None, total: int) -> None:
-        self.progress, self.total, self.done = progress, total, 0
-
-    def of(self, word: str, visits: Sequence[Visit]) -> Callable[[int], None]:
-        """Return what to call when the part of visit number n is done."""
-
-        def tell(number: int) -> None:
-            self.done += 1
-            if self.progress is not None:
-                visit = visits[number]
-                self.progress(self.done, self.total, f"{visit.patient_id} {visit.visit_id} {word}")
-
-        return tell
-
-
-class _Crew:
-    """Runs calls in order of their list, here or in worker processes; the answers come in that order."""
-
-    def __init__(self, pool: Executor | None) -> None:
-        self.pool = pool
-
-    def map(
-        self, call: Callable[..., T], arguments: Sequence[tuple[object, ...]], tell: Callable[[int], None] | None = None
-    ) -> list[T]:
-        """Call with each tuple of arguments; ``tell`` hears the number of each that is done."""
-        if self.pool is None:
-            answers = []
-            for number, one in enumerate(arguments):
-                answers.append(call(*one))
-                if tell:
-                    tell(number)
-            return answers
-        futures = [self.pool.submit(call, *one) for one in arguments]
-        if tell:
-            for number, future in enumerate(futures):
-                future.add_done_callback(partial(lambda n, _: tell(n), number))
-        return [future.result() for future in futures]
-
-
-@contextlib.contextmanager
-def _crew(workers: int) -> Iterator[_Crew]:
-    """Open a crew; image filters run on one thread each, so that bits do not depend on the number of workers."""
-    if workers <= 1:
-        with grid.one_thread():
-            yield _Crew(None)
-        return
-    # Fresh interpreters: a fork after ITK has started its threads may hang.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_join) as pool:
-        yield _Crew(pool)
-
-
-def _join() -> None:
-    """Begin as a worker: one thread for filters, and an end as soon as the run that it works for is gone."""
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _end_with(sentinel: int) -> None:
-    # A run that was killed cannot tell its workers; left alone they would wait for it for ever.
-    multiprocessing.connection.wait([sentinel])
-    signal.raise_signal(signal.SIGTERM)

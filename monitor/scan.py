@@ -159,7 +159,8 @@ def _read_series(folder: Path, stated: Acquisition, modality: str | None) -> Sca
     if modality not in (None, "", "CT"):
         raise ScanError("wrong-modality", f"the study says {modality}; the files are CT")
     # One NaN stands for all, so that equal acquisitions are equal.
-    known = Acquisition(**{name: nan if one != one else one for name, one in said["acquired"].items()})
+    made: dict[str, Any] = {name: nan if one != one else one for name, one in said["acquired"].items()}
+    known = Acquisition(**made)
     imaged = arrays[1].copy() if len(arrays) > 1 else None
     return Scan(image=_image(said, arrays), acquisition=_filled(known, stated), uids=tuple(said["uids"]), imaged=imaged)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -51,7 +52,10 @@ class Placed:
 
 
 def key_of(visit: Visit) -> str:
-    """Return the hash of a visit's input bytes, what the study says of it, and this package's source."""
+    """Return the hash of a visit's input bytes, what the study says of it, and this package's source.
+
+    A file that the system does not let us read counts by its name; reading the scan then refuses it.
+    """
     masks = (visit.skeleton_mask, visit.lesion_mask, visit.exclude_mask, visit.compartment_mask)
     said = json.dumps([repr(visit.acquisition), visit.modality, visit.region, visit.side])
     given = [mask if mask is not None else "none" for mask in masks]
@@ -83,7 +87,7 @@ def look(unit: Unit) -> None:
     }
 
     def write(folder: Path) -> None:
-        packed = {name: np.packbits(mask) for name, mask in masks.items()}
+        packed: dict[str, Any] = {name: np.packbits(mask) for name, mask in masks.items()}
         np.savez_compressed(folder / "masks.npz", noise_blocks=found.noise_blocks_hu, **packed)
         (folder / "look.json").write_text(
             json.dumps(

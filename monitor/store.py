@@ -247,7 +247,7 @@ def read_labels(path: Path) -> sitk.Image:
 
 
 def _write_sheared(path: Path, image: sitk.Image) -> None:
-    import nibabel  # here alone: a tilted gantry is rare
+    import nibabel  # noqa: PLC0415 - a tilted gantry is rare
 
     matrix = np.eye(4)
     matrix[:3] = np.diag([-1.0, -1.0, 1.0]) @ grid.affine(image)[:3][:, [2, 1, 0, 3]]
@@ -391,8 +391,11 @@ def _hashed(part: bytes | str | Path) -> tuple[bytes, bytes]:
     if isinstance(part, str):
         return b"t", hashlib.sha256(part.encode()).digest()
     if not part.is_dir():
-        with part.open("rb") as stream:
-            return b"f", hashlib.file_digest(stream, "sha256").digest()
+        try:
+            with part.open("rb") as stream:
+                return b"f", hashlib.file_digest(stream, "sha256").digest()
+        except OSError as error:  # not readable: whoever reads it says so, with the scan's name
+            return b"e", hashlib.sha256(str(error.errno).encode()).digest()
     inner = hashlib.sha256()
     for path in sorted(path for path in part.rglob("*") if path.is_file()):
         inner.update(hashlib.sha256(os.fsencode(path.relative_to(part))).digest() + _hashed(path)[1])

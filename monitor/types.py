@@ -15,8 +15,15 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
 
 __all__ = [
-    *("Acquisition", "Anatomy", "Findings", "Registration", "Scan", "Trend"),
-    *("RegistrationError", "ScanError", "StudyError"),
+    "Acquisition",
+    "Anatomy",
+    "Findings",
+    "Registration",
+    "RegistrationError",
+    "Scan",
+    "ScanError",
+    "StudyError",
+    "Trend",
 ]
 
 

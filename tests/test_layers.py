@@ -15,16 +15,16 @@ RANKS = (
     {"points", "admit"},
     STEPS,
     {"record"},
-    {"stages"},
+    {"stages", "crew"},
     {"pipeline"},
-    {"selftest", "demo", "export"},
+    {"check", "selftest", "demo", "export"},
     {"", "cli"},
 )
 """Lower ranks first; a module imports nothing of a higher one. The empty name is the package itself."""
 
 USES_SIMPLEITK = {
     *{"types", "grid", "scan", "study", "phantom", "store", "figures"},
-    *{"record", "pipeline", "selftest", "dashboard.slices"},
+    *{"record", "crew", "pipeline", "selftest", "dashboard.slices"},
     *(STEPS - {"stats"}),
 }
 USES_FILES = {

@@ -818,7 +818,7 @@ SYNTAXES = {
     **dict.fromkeys([f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 53, 55, 81, 91)], "lossy"),
     **dict.fromkeys(["1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"], "no-decoder"),
 }
-"""Transfer syntax: the code, or none where every voxel must be right; lossless JPEG needs the extra, and is right then."""
+"""Transfer syntax: the code, or none where every voxel must be right, as lossless JPEG is with its extra."""
 
 
 @needs_data

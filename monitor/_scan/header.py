@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import nan, prod
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,9 @@ DEFERRED_BYTES = 4096
 
 ENDLESS = 0xFFFFFFFF
 """Length of an element that ends by a delimiter: compressed pixels (DICOM PS3.5 A.4)."""
+
+TAG_BYTES = (8, 12)
+"""Bytes that tag, type and length of an element take (DICOM PS3.5 7.1)."""
 
 NATIVE = {"1.2.840.10008.1.2": "<", "1.2.840.10008.1.2.1": "<", "1.2.840.10008.1.2.2": ">"}
 """Transfer syntaxes whose pixels lie in the file as they are, and their order of bytes."""
@@ -136,7 +140,23 @@ def opened(path: Path) -> pydicom.Dataset | None:
         if path.suffix.lower() in (".dcm", ".ima"):
             raise  # named a slice and none: cut short
         return None
-    return None if kind_of(header) == DIRECTORY else header
+    if kind_of(header) == DIRECTORY:
+        return None
+    _require_once(header)
+    return header
+
+
+def _require_once(header: pydicom.Dataset) -> None:
+    """Refuse a header that names an element twice: readers take the last, and which is right nobody knows.
+
+    The second one takes the first one's place in the list of elements, but not in the file, where one element
+    begins behind the end of the one before, tag and length between (DICOM PS3.5 7.1).
+    """
+    for part in (header.file_meta, header):
+        for one, two in pairwise(part.values()):
+            if isinstance(one, RawDataElement) and isinstance(two, RawDataElement) and one.length != ENDLESS:
+                if two.value_tell - one.value_tell - one.length not in TAG_BYTES:
+                    raise ScanError("doubled-tag", "a header must name each element once; one stands twice")
 
 
 def kind_of(header: pydicom.Dataset) -> str:
@@ -269,7 +289,7 @@ def _pixels(header: pydicom.Dataset, alike: Alike, frames: int) -> dict[str, Any
     """Return how many bytes of pixels are too many in a file, and where native ones begin."""
     if _PIXELS not in header:
         return {"surplus_bytes": -1, "offset": None}
-    element = header.get_item(_PIXELS, keep_deferred=True)
+    element: Any = header.get_item(_PIXELS, keep_deferred=True)
     length = getattr(element, "length", None)
     if length is None:
         length = len(element.value or b"") if alike.syntax in NATIVE else ENDLESS

@@ -90,7 +90,7 @@ def read(path: Path) -> Picture:
 
 def _nifti(path: Path) -> Picture:
     """Read a NIfTI file; nibabel raises where it is cut."""
-    import nibabel  # here alone: most scans are DICOM, and it takes longer to load than they take to read
+    import nibabel  # noqa: PLC0415 - most scans are DICOM, and it takes longer to load than they take to read
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they repeat the header
@@ -111,14 +111,15 @@ def _nifti(path: Path) -> Picture:
 
 def _scaled(held: nibabel.Nifti1Image, voxels: int) -> np.ndarray:
     """Return the voxels after the slope and the offset of the header; a file that ends before its voxels is cut."""
+    proxy: Any = held.dataobj
     try:
-        stored = np.asanyarray(held.dataobj.get_unscaled())
+        stored = np.asanyarray(proxy.get_unscaled())
     except (OSError, EOFError, ValueError, zlib.error) as error:
         promised = f"the header promises {voxels} voxels of {held.get_data_dtype()}"
         raise ScanError(
             "cut-file", f"{READABLE}: {promised}, and the file ends before; got {type(error).__name__}"
         ) from None
-    slope, offset = held.dataobj.slope, held.dataobj.inter
+    slope, offset = proxy.slope, proxy.inter
     return stored if (slope, offset) == (1, 0) else stored * np.float64(slope) + offset
 
 
@@ -144,7 +145,7 @@ def _affine(held: nibabel.Nifti1Image) -> tuple[tuple[float, ...], tuple[float, 
 
 def _by_itk(path: Path) -> Picture:
     """Read a NRRD or MetaImage file."""
-    import SimpleITK as sitk  # here alone: as with nibabel
+    import SimpleITK as sitk  # noqa: PLC0415 - as with nibabel
 
     with path.open("rb") as stream:
         if re.search(rb"^(data ?file *:|ElementDataFile *=(?! *LOCAL\s))", stream.read(HEAD_BYTES), re.MULTILINE):

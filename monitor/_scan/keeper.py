@@ -15,8 +15,11 @@ import struct
 import sys
 import traceback
 import warnings
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +35,7 @@ MOST_BYTES = 10 << 30
 
 READABLE = "a scan must be readable"
 
-TASKS = {
+TASKS: dict[str, Callable[[dict[str, Any], Any], dict[str, Any]]] = {
     "series": series.task,
     "image": image.task,
     "person": catalogue.person,
@@ -55,7 +58,9 @@ class Room:
         start, self.end = self.end, self.end + -(-length // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
         _allow(BASE_BYTES + 2 * self.end)
         os.ftruncate(self.handle, self.end)
-        values = np.frombuffer(mmap.mmap(self.handle, self.end - start, offset=start), dtype, count).reshape(shape)
+        values: np.ndarray = np.frombuffer(
+            mmap.mmap(self.handle, self.end - start, offset=start), dtype, count
+        ).reshape(shape)
         self.starts[values.ctypes.data] = start
         return values
 
@@ -114,7 +119,7 @@ def _leave(said: int, answer: object) -> None:
 def _fault(said: int, kind: type[BaseException], _: BaseException, where: TracebackType | None) -> None:
     """Tell where the reader itself failed; neither the message nor a value, which may hold a name."""
     last = traceback.extract_tb(where)[-1]
-    _leave(said, {"fault": f"{kind.__name__} in line {last.lineno} of {os.path.basename(last.filename)}"})
+    _leave(said, {"fault": f"{kind.__name__} in line {last.lineno} of {Path(last.filename).name}"})
 
 
 if __name__ == "__main__":

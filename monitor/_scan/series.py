@@ -425,7 +425,7 @@ def _filling(stored: np.ndarray, one: Alike) -> np.ndarray | None:
     if not declared.any():
         return filling
     if stored[declared].max() * slope + offset >= AIR_HU:
-        from scipy import ndimage  # here alone: few scans need it, and it doubles the start of the fence
+        from scipy import ndimage  # noqa: PLC0415 - few scans need it, and it doubles the start of the fence
 
         pieces, _ = ndimage.label(declared)
         edges: Iterable[np.ndarray] = (pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1])

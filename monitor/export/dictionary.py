@@ -46,8 +46,8 @@ COLUMNS: tables.Schema = (
 
 def sheet(name: str, table: pd.DataFrame, columns: tables.Schema) -> Sheet:
     """Return a table with exactly these columns, in order and dtype; absent ones are missing."""
-    typed = {column.name: _typed(table, column) for column in columns}
-    return Sheet(name, pd.DataFrame(typed, index=range(len(table))), columns)
+    own = table.reset_index(drop=True)
+    return Sheet(name, pd.DataFrame({column.name: _typed(own, column) for column in columns}, index=own.index), columns)
 
 
 def data_dictionary(sheets: Iterable[Sheet]) -> Sheet:
@@ -81,4 +81,4 @@ def unit(column: tables.Column, columns: tables.Schema) -> str:
 def _typed(table: pd.DataFrame, column: tables.Column) -> pd.Series:
     if column.name not in table:
         return pd.Series([None] * len(table), dtype=column.dtype)
-    return table[column.name].reset_index(drop=True).astype(pd.api.types.pandas_dtype(column.dtype))
+    return table[column.name].astype(pd.api.types.pandas_dtype(column.dtype))

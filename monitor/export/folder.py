@@ -21,8 +21,8 @@ README = """calcitrack {version}: exported results of {ended}.
 Research use only, not for diagnosis.
 
 One file a table, one row as the data dictionary says (data_dictionary.{kind}: every column, its unit and
-meaning). visits_wide.{kind} has one row a patient and visit, with what a statistical program mostly needs; a visit whose
-scan was refused has a row there too, with refused_code. Unknown is empty. lo and hi are 95 % limits.
+meaning). visits_wide.{kind} has one row a patient and visit, with what a statistical program mostly needs; a visit
+whose scan was refused has a row there too, with refused_code. Unknown is empty. lo and hi are 95 % limits.
 about.json holds the parameters, the versions and the hashes of the inputs.
 """
 """What stands beside the tables."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -59,7 +59,15 @@ FIELD_TYPES = {
 }
 """REDCap's field type and validation for each dtype."""
 
-DTYPES = {**dict.fromkeys(FIELD_TYPES, "string"), tables.NUMBER: "float64", tables.WHOLE: "Int64", tables.FLAG: "Int64"}
+TEXT, WHOLE, NUMBER = pd.StringDtype(), pd.Int64Dtype(), np.dtype("float64")
+"""Dtypes that are written."""
+
+DTYPES: dict[str, Any] = {
+    **dict.fromkeys(FIELD_TYPES, TEXT),
+    tables.NUMBER: NUMBER,
+    tables.WHOLE: WHOLE,
+    tables.FLAG: WHOLE,
+}
 """How each dtype is written: dates as text, yes and no as 1 and 0."""
 
 PATIENT, VISIT = "patient", "visit"
@@ -92,7 +100,7 @@ def field_names(names: Iterable[str]) -> list[str]:
     """Return REDCap field names: unique, small letters, digits and single underscores, a letter first.
 
     >>> field_names(["volume_mm3", "2nd", "excess_hu_mm3__left_lower_leg", "redcap_x"])
-    ['volume_mm3', 'x_2nd', 'excess_hu_mm3_left_l_73d0b', 'x_redcap_x']
+    ['volume_mm3', 'x_2nd', 'excess_hu_mm3_left_l_72a40', 'x_redcap_x']
     """
     taken = {RECORD, *REPEAT}
     fresh = []
@@ -147,11 +155,11 @@ def _data(wide: Sheet, patients: Sheet, named: dict[str, list[tuple[str, tables.
     visits = wide.table.assign(instance=wide.table.groupby("patient_id").cumcount() + 1)
     rows = [_rows(about, named[PATIENT]), _rows(visits, named[VISIT])]
     rows[1].insert(1, REPEAT[0], VISIT)
-    rows[1].insert(2, REPEAT[1], visits["instance"].astype(tables.WHOLE))
+    rows[1].insert(2, REPEAT[1], visits["instance"])
     data = pd.concat([one.astype(object) for one in rows], ignore_index=True)
-    dtypes = dict.fromkeys([RECORD, REPEAT[0]], "string") | {REPEAT[1]: tables.WHOLE}
+    dtypes: dict[str, Any] = {RECORD: TEXT, REPEAT[0]: TEXT, REPEAT[1]: WHOLE}
     dtypes |= {name: DTYPES[column.dtype] for columns in named.values() for name, column in columns}
-    data = data.reindex(columns=list(dtypes)).astype(dtypes)
+    data = pd.DataFrame({name: data[name].astype(dtype) for name, dtype in dtypes.items()})
     order = data[RECORD].map({patient: number for number, patient in enumerate(every)})
     return data.loc[order.sort_values(kind="stable").index].reset_index(drop=True)
 
@@ -164,7 +172,7 @@ def _rows(table: pd.DataFrame, columns: list[tuple[str, tables.Column]]) -> pd.D
 def _plain(values: pd.Series, dtype: str) -> pd.Series:
     """Return values as REDCap takes them: yes is 1, and it knows no infinity."""
     if dtype == tables.FLAG:
-        return values.astype(tables.WHOLE)
+        return values.astype(WHOLE)
     if dtype == tables.DATE:
         return values.dt.strftime("%Y-%m-%d").astype("string")
     return values.replace([np.inf, -np.inf], np.nan) if dtype == tables.NUMBER else values

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -118,10 +118,11 @@ def numbered(names: Iterable[str]) -> list[str]:
 def _joined(keys: pd.DataFrame, parts: list[Part]) -> Sheet:
     """Bring the parts beside each other, in order of patient and date."""
     columns = [*tables.VISITS[:2]]
-    wide = pd.MultiIndex.from_frame(keys).to_frame(index=True)
+    beside = [pd.MultiIndex.from_frame(keys).to_frame(index=True)]
     for table, meant in parts:
         columns += meant
-        wide = pd.concat([wide, table[[column.name for column in meant]].reindex(wide.index)], axis=1)
+        beside.append(table[[column.name for column in meant]].reindex(beside[0].index))
+    wide = pd.concat(beside, axis=1)
     names = numbered(column.name for column in columns)
     wide.columns = pd.Index(names)
     wide = wide.reset_index(drop=True)
@@ -141,12 +142,12 @@ def _of_scans(visits: pd.DataFrame, burden: pd.DataFrame) -> Part:
     """Return one row a visit; ``n_lesions`` gives its name to the quantity of table ``burden``."""
     columns = [column for column in tables.VISITS if column.name not in KEY]
     several = visits.duplicated(KEY, keep=False)
-    rules = {column.name: _rule(column) for column in columns}
+    rules: Any = {column.name: _rule(column) for column in columns}
     joined = visits[several].groupby(KEY, sort=False).agg(rules) if several.any() else pd.DataFrame()
     own = pd.concat([visits[~several].set_index(KEY), joined])
     at = burden.drop_duplicates(KEY).set_index(KEY)[["date", "years"]]
     own = own.reindex(own.index.union(at.index, sort=False))
-    own = own.assign(**{name: own[name].fillna(at[name].reindex(own.index)) for name in at})
+    own = own.assign(**{name: own[name].fillna(at[name].reindex(own.index)) for name in ("date", "years")})
     named = own.rename(columns={"n_lesions": "n_lesions_scans"})
     count = Column("n_lesions_scans", WHOLE, "", "lesions present, summed over the scans of the visit")
     return named, [count if column.name == "n_lesions" else column for column in columns]
@@ -170,7 +171,7 @@ def _all(own: pd.Series) -> object:
 
 
 def _agreed(own: pd.Series) -> object:
-    return own.iloc[0] if own.nunique(dropna=False) == 1 else pd.NA
+    return own.iloc[0] if (own == own.iloc[0]).all() else float("nan")
 
 
 def _of_refusals(refused: pd.DataFrame) -> Part:
@@ -243,12 +244,10 @@ def _of_lesions(lesions: pd.DataFrame, visits: pd.DataFrame) -> Part:
     before = seen.groupby(["patient_id", "lesion_id"], sort=False)["status"].shift().reindex(once.index)
     known = once[~((once["status"] == "resolved") & (before == "resolved")).fillna(False)]
     measured = pd.MultiIndex.from_frame(visits[KEY].drop_duplicates())
-    made = {
-        f"n_{status}": known[known["status"] == status].groupby(KEY, sort=False).size().reindex(measured, fill_value=0)
-        for status in COUNTED
-    }
+    each = known[KEY].assign(**{f"n_{status}": known["status"].eq(status) for status in COUNTED})
+    made = each.groupby(KEY, sort=False).sum().reindex(measured, fill_value=0)
     columns = [Column(f"n_{status}", WHOLE, "", f"lesions {meaning}") for status, meaning in COUNTED.items()]
-    return _beside(made), columns
+    return made, columns
 
 
 def _unit(rows: pd.DataFrame) -> str:

@@ -27,8 +27,8 @@ QUANTITIES = {
 }
 """Quantities by the names of the tables, in the order in which they are told."""
 
-UNITS = {"mm3": "mm³", "HU mm3": "HU·mm³", "mm2": "mm²", "1": ""}
-"""How the units of the tables are printed."""
+UNITS = {"mm3": (1.0, "mm³"), "HU mm3": (1000.0, "HU·cm³"), "mm2": (1.0, "mm²"), "1": (1.0, "")}
+"""How the units of the tables are printed, and what a number is divided by for that."""
 
 VERDICTS = {
     "increased": ("▲", "increased", "more"),
@@ -75,17 +75,26 @@ def text(value: Any) -> str:
     return MISSING if pd.isna(value) or str(value) == "" else str(value)
 
 
-def number(value: Any, *, sign: bool = False) -> str:
+def number(value: Any, named: Any = "", *, sign: bool = False) -> str:
     """Return a number with three digits or all before the point, thousands apart; missing is a dash.
+
+    Parameters
+    ----------
+    value : float
+        A number of a table.
+    named : str
+        Its unit in the table, which may be printed as a larger one.
+    sign : bool
+        Whether a plus is written.
 
     >>> number(12345.6).replace(THIN, " "), number(0.1234), number(7.0), number(float("nan"))
     ('12 346', '0.123', '7', '–')
-    >>> number(-12.34, sign=True), number(12.34, sign=True), number(float("inf"))
-    ('−12.3', '+12.3', '∞')
+    >>> number(-12.34, sign=True), number(12.34, sign=True), number(float("inf")), number(114541.7, "HU mm3")
+    ('−12.3', '+12.3', '∞', '115')
     """
     if pd.isna(value):
         return MISSING
-    size = abs(float(value))
+    size = abs(float(value)) / _printed(named)[0]
     digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3
     plain = "∞" if np.isinf(size) else f"{size:,.{digits}f}".replace(",", THIN)
     plain = plain.rstrip("0").rstrip(".") if "." in plain else plain
@@ -93,34 +102,44 @@ def number(value: Any, *, sign: bool = False) -> str:
     return ("−" if minus else "+" if sign and plain != "0" else "") + plain
 
 
-def unit(name: Any) -> str:
+def unit(named: Any) -> str:
     """Return a unit as it is printed.
 
     >>> unit("HU mm3"), unit("mm3/a"), unit("1/a"), unit(None)
-    ('HU·mm³', 'mm³ per year', 'per year', '')
+    ('HU·cm³', 'mm³ per year', 'per year', '')
     """
-    amount_of, _, per = ("" if pd.isna(name) else str(name)).partition("/")
-    printed = UNITS.get(amount_of, amount_of)
+    _, _, per = _text(named).partition("/")
+    printed = _printed(named)[1]
     return f"{printed} per {'year' if per == 'a' else per}".strip() if per else printed
 
 
 def amount(value: Any, named: Any, *, sign: bool = False) -> str:
     """Return a number with its unit.
 
-    >>> amount(320.0, "mm3").replace(THIN, " ")
-    '320 mm³'
+    >>> amount(320.0, "mm3").replace(THIN, " "), amount(-12300.0, "HU mm3/a").replace(THIN, " ")
+    ('320 mm³', '−12.3 HU·cm³ per year')
     """
-    plain, printed = number(value, sign=sign), unit(named)
+    plain, printed = number(value, named, sign=sign), unit(named)
     return f"{plain}{THIN}{printed}" if printed and plain != MISSING else plain
 
 
-def limits(lo: Any, hi: Any, *, sign: bool = False) -> str:
+def limits(lo: Any, hi: Any, named: Any = "", *, sign: bool = False) -> str:
     """Return 95 % limits; without both, nothing.
 
     >>> limits(290.0, 350.0), limits(-3.0, 4.0, sign=True), limits(None, 3.0)
     ('290 to 350', '−3 to +4', '')
     """
-    return "" if pd.isna(lo) or pd.isna(hi) else f"{number(lo, sign=sign)} to {number(hi, sign=sign)}"
+    return "" if pd.isna(lo) or pd.isna(hi) else f"{number(lo, named, sign=sign)} to {number(hi, named, sign=sign)}"
+
+
+def _printed(named: Any) -> tuple[float, str]:
+    """Return what a number of this unit is divided by, and the unit without its time."""
+    amount_of = _text(named).partition("/")[0]
+    return UNITS.get(amount_of, (1.0, amount_of))
+
+
+def _text(named: Any) -> str:
+    return "" if pd.isna(named) else str(named)
 
 
 def day(value: Any) -> str:

@@ -114,7 +114,7 @@ def _fill(page: Worksheet, sheet: Sheet, head: Format, day: Format) -> None:
 
 def _write(page: Worksheet, number: int, values: pd.Series, dtype: str, day: Format) -> None:
     for row, value in enumerate(values.astype(object).tolist(), start=1):
-        if pd.isna(value):
+        if pd.isna(value) or value == "":
             continue
         if dtype == tables.TEXT:
             page.write_string(row, number, legal(value))
@@ -136,10 +136,10 @@ def _write_day(page: Worksheet, cell: tuple[int, int], value: pd.Timestamp, day:
 
 
 def legal(text: str) -> str:
-    """Return a text that XML can hold: other characters become a replacement sign, line ends line feeds.
+    r"""Return a text that XML can hold: other characters become a replacement sign, line ends line feeds.
 
-    >>> legal("a\\x07b\\r\\nc")
-    'a�b\\nc'
+    >>> legal("a\x07b\r\nc")
+    'a�b\nc'
     """
     return ILLEGAL.sub("\ufffd", text.replace("\r\n", "\n").replace("\r", "\n"))
 

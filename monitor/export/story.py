@@ -1,0 +1,554 @@
+"""What a report says of one patient: sentences and tables made of the result tables, values in, values out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from monitor import tables
+from monitor.export import words
+from monitor.export.dictionary import sheet
+from monitor.export.wide import COMPARED, COUNTED, visits_wide
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+VISITS_ABREAST = 5
+"""So many visits stand beside each other in a table on A4."""
+
+BURDEN = ("volume_mm3", "excess_hu_mm3", "mass_mg", "agatston")
+"""Quantities of the table of visits, with their limits."""
+
+SCAN_ROWS = (
+    ("Modality", "modality", ""),
+    ("Region", "region", ""),
+    ("Tube voltage", "kvp", "kV"),
+    ("Kernel", "kernel", ""),
+    ("Slice thickness", "slice_thickness_mm", "mm"),
+    ("Slice increment", "slice_increment_mm", "mm"),
+    ("Contrast medium", "contrast", ""),
+    ("Manufacturer", "manufacturer", ""),
+    ("CTDIvol", "ctdi_vol_mgy", "mGy"),
+    ("Dose-length product", "dlp_mgy_cm", "mGy·cm"),
+    ("Noise (SD)", "noise_hu", "HU"),
+    ("Threshold", "threshold_hu", "HU"),
+    ("Detection limit", "lod_mm3", "mm³"),
+    ("Registration residual", "residual_mm", "mm"),
+)
+"""Acquisition and quality of a scan: label, column of table ``visits``, unit as it is printed."""
+
+SEEN_AS = {
+    "new": "new", "resolved": "resolved", "grown": "grown", "shrunk": "shrunk", "merged": "merged into another",
+    "split": "split off another", "first_seen": "first seen (may be old)", "not_in_field": "not in the field",
+}  # fmt: skip
+"""How counts of statuses are told."""
+
+
+DEFINITIONS = (
+    ("–", "unknown or not measurable; never a zero"),
+    ("95 % limits", "the range in brackets or on the smaller line: of the measurement, at this visit"),
+    (
+        "volume of mineral",
+        "mm³ of tissue above the local background beyond what noise explains, partial volume included",
+    ),
+    (
+        "excess HU",
+        (
+            "HU above the local background, integrated over the lesion and its blurred border, bone excluded; "
+            "1 HU·cm³ is 1000 HU·mm³, the unit of the tables"
+        ),
+    ),
+    (
+        "mass",
+        "mg of hydroxyapatite equivalent; nominal without a phantom, and then never compared across tube voltages",
+    ),
+    ("smallest change that counts", "a smaller one could come from the measurement alone"),
+    ("no detectable change", "smaller than that: not the same as no change"),
+    ("not comparable", "the scans differ in a way that would move the number, so that no verdict is given"),
+    (
+        "evaluable",
+        "fraction of the known lesions that lie in the field; below 100 % there is no total, only what was seen",
+    ),
+    ("baseline", "the visit that changes and years count from; a year has 365.25 days"),
+    ("new, first seen", "new: an earlier scan saw the place and would have detected it; first seen: none could tell"),
+    ("grown, stable, shrunk", "against the previous evaluable visit"),
+    ("resolved", "the scan saw the place and nothing is there: 0, and at most the scan's detection limit"),
+    ("not in field", "the scan did not cover the place: nothing is known, and it is not a 0"),
+    (
+        "merged, split",
+        "merged: went on in a larger lesion, which has the whole volume; split: a piece came off a larger one",
+    ),
+    ("detection limit", "volume of dense mineral that this scan shows with 90 % power"),
+    ("registration residual", "mm by which two independently optimised registrations disagree"),
+)
+"""What the words of a report mean."""
+
+
+NO_MARK: words.Mark = ("", "", "")
+"""A cell without a verdict."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table: its text, a smaller line below it, and a mark (symbol, words, tone)."""
+
+    text: str
+    more: str = ""
+    mark: words.Mark = NO_MARK
+    right: bool = False
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table as it is printed; the first cell of each row heads the row."""
+
+    caption: str
+    heads: list[Cell]
+    rows: list[list[Cell]]
+
+
+@dataclass(frozen=True)
+class Patient:
+    """The rows of one patient in every table, and the wide table of them in order of date."""
+
+    patient_id: str
+    tables: dict[str, pd.DataFrame]
+    wide: pd.DataFrame
+
+    @property
+    def measured(self) -> pd.DataFrame:
+        """Rows of the wide table that were measured."""
+        return self.wide[self.wide["visit_id"].isin(self.tables["visits"]["visit_id"])]
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """The row of table ``patients``; empty where there is none."""
+        return next(iter(_records(self.tables["patients"])), {})
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The verdict on one quantity: its name, mark, and what is said of it, sentence by sentence."""
+
+    name: str
+    mark: words.Mark
+    said: list[str]
+
+
+def patient(found: dict[str, pd.DataFrame], patient_id: str) -> Patient:
+    """Take one patient's rows out of every table."""
+    own = {
+        name: table[(table["patient_id"] == patient_id).fillna(False)].reset_index(drop=True)
+        for name, table in found.items()
+    }
+    made = visits_wide(own).table
+    named = {f"{name}{more}" for name in BURDEN for more in ("", "_lo", "_hi", "_observed")} - set(made)
+    absent = tuple(tables.Column(name, tables.NUMBER, "", "") for name in sorted(named))
+    return Patient(patient_id, own, pd.concat([made, sheet("", made[[]], absent).table], axis=1))
+
+
+def about(one: Patient) -> list[tuple[str, str]]:
+    """Say who the patient is and what there is."""
+    who, seen = one.about, one.measured
+    dates = seen["date"].dropna()
+    over = f", {words.day(dates.min())} to {words.day(dates.max())}" if len(dates) > 1 else ""
+    visits = f"{len(seen)} measured{over}"
+    named = [("Condition", "condition"), ("Arm", "arm"), ("Site", "site"), ("Sex", "sex")]
+    told = [(label, words.text(who[key])) for label, key in named if key in who and words.text(who[key]) != "–"]
+    start = who.get("baseline_visit_id")
+    first = [("Baseline", _at(one, str(start)))] if not pd.isna(start) else []
+    return [*told, ("Visits", visits), *first]
+
+
+def findings(one: Patient) -> list[Finding]:
+    """Return the verdict on the total of each quantity at the last visit that was measured."""
+    if one.measured.empty:
+        return []
+    last = one.measured.iloc[-1]
+    return [_finding(one, last, name) for name in COMPARED]
+
+
+def _finding(one: Patient, last: pd.Series, name: str) -> Finding:
+    unit = next(column.unit for column in tables.LESIONS if column.name == name)
+    said = [_level(last, name, unit)]
+    since = _change(one, name, "baseline", last["visit_id"])
+    before = _change(one, name, "previous", last["visit_id"])
+    if since is not None:
+        said.append(_changed(one, since, "the baseline"))
+    elif len(one.measured) == 1:
+        said.append("There is one visit: nothing to compare yet.")
+    elif _is(last["visit_id"], one.about.get("baseline_visit_id")):
+        said.append("This visit is the baseline: no visit follows it yet.")
+    else:
+        said.append("There is no comparison with the baseline.")
+    if before is not None and (since is None or before["from_visit"] != since["from_visit"]):
+        said.append(_changed(one, before, "the visit before"))
+    return Finding(words.quantity(name), _headline(one, since), said)
+
+
+def _headline(one: Patient, since: pd.Series | None) -> words.Mark:
+    """Return the verdict since the baseline as it heads a finding."""
+    if since is None:
+        return "", "one visit" if len(one.measured) == 1 else "not compared", "unknown"
+    symbol, word, tone = words.mark(words.VERDICTS, since["verdict"])
+    joint = "with" if since["verdict"] == "not_comparable" else "since"
+    return symbol, f"{word} {joint} the baseline", tone
+
+
+def _level(last: pd.Series, name: str, unit: str) -> str:
+    when = f"at {last['visit_id']} on {words.day(last['date'])} ({words.span(last['years'])})"
+    between = words.limits(last[f"{name}_lo"], last[f"{name}_hi"], unit)
+    if pd.notna(last[name]):
+        shown = f" (95{words.THIN}% limits {between})" if between else ""
+        return f"{words.amount(last[name], unit)}{shown} {when}."
+    if pd.isna(last[f"{name}_observed"]):
+        return f"Not measurable {when}."
+    seen = words.amount(last[f"{name}_observed"], unit)
+    part = words.share(last["evaluable"])
+    return f"No total {when}: {part} of the known lesions were in the field, and those held {seen}."
+
+
+def _changed(one: Patient, row: pd.Series, since: str) -> str:
+    """Say what a comparison found: the change, its limits, and the smallest one that counts."""
+    start = f"{since} ({_at(one, row['from_visit'])})"
+    _, word, _ = words.mark(words.VERDICTS, row["verdict"])
+    if row["verdict"] == "not_comparable":
+        return f"Change from {start}: not comparable ({words.text(row['why'])})."
+    between = words.limits(row["lo"], row["hi"], row["unit"], sign=True)
+    shown = f" (95{words.THIN}% limits {between})" if between else ""
+    per_cent = "" if pd.isna(row["change_pct"]) else f", {words.number(row['change_pct'], sign=True)}{words.THIN}%"
+    least = words.amount(row["detectable"], row["unit"])
+    pair = one.wide[one.wide["visit_id"].isin([row["from_visit"], row["to_visit"]])]
+    common = " in the field common to both visits" if (pair["evaluable"] < 1).fillna(False).any() else ""
+    return (
+        f"Change from {start}{common}: {words.amount(row['change'], row['unit'], sign=True)}{shown}{per_cent}; "
+        f"smallest change that counts {least}: {word}."
+    )
+
+
+def _change(one: Patient, name: str, comparison: str, visit: str, lesion: Any = None) -> pd.Series | None:
+    """Return the comparison that ends at a visit, of the total or of one lesion."""
+    rows = one.tables["changes"]
+    about_it = (rows["compartment"] == "total") if lesion is None else (rows["lesion_id"] == lesion)
+    chosen = about_it & (rows["comparison"] == comparison) & (rows["quantity"] == name) & (rows["to_visit"] == visit)
+    if comparison == "baseline" and pd.notna(start := one.about.get("baseline_visit_id", pd.NA)):
+        chosen &= rows["from_visit"] == start
+    own = rows[chosen.fillna(False)]
+    return None if own.empty else own.iloc[0]
+
+
+def remarks(one: Patient) -> list[str]:
+    """Say what a reader must know beside the verdicts: lesions, treatment in time, and what is missing."""
+    told = []
+    seen = one.measured
+    if not seen.empty:
+        told.append(_lesions_now(seen))
+        told += _treated(one, seen)
+        unlike = [str(visit) for visit in seen.loc[~seen["comparable"].fillna(True), "visit_id"]]
+        if unlike:
+            told.append(f"Not comparable with the baseline: {words.listed(unlike)} (see Scans).")
+        part = [str(visit) for visit in seen.loc[(seen["evaluable"] < 1).fillna(False), "visit_id"]]
+        if part:
+            told.append(f"Not all that is known was in the field at {words.listed(part)}.")
+    refused = one.tables["refused"]["visit_id"].fillna("a visit without name").drop_duplicates().to_list()
+    if refused:
+        told.append(f"Refused, not measured: {words.listed(refused)} (see What was refused).")
+    return told
+
+
+def _lesions_now(seen: pd.DataFrame) -> str:
+    last = seen.iloc[-1]
+    present: Any = last["n_lesions_scans"]
+    count = "An unknown number of" if pd.isna(present) else "No" if present == 0 else str(present)
+    told = f"{count} {'lesion' if count == '1' else 'lesions'} at {last['visit_id']}"
+    kinds = [
+        f"{last[f'n_{kind}']} {word}" for kind, word in SEEN_AS.items() if kind in COUNTED and last[f"n_{kind}"] > 0
+    ]
+    return f"{told}; against the visit before: {', '.join(kinds)}." if kinds and len(seen) > 1 else f"{told}."
+
+
+def _treated(one: Patient, seen: pd.DataFrame) -> list[str]:
+    events = one.tables["events"]
+    treatments = events[(events["kind"] == "treatment").fillna(False)].sort_values("years", kind="stable")
+    told = []
+    for event in _records(treatments.drop_duplicates("name")):
+        later = seen.loc[(seen["years"] > event["years"]).fillna(False), "visit_id"].astype(str).to_list()
+        if later:
+            verb = "lies" if len(later) == 1 else "lie"
+            name = words.text(event["name"])
+            told.append(f"{words.listed(later)} {verb} after the start of {name} ({words.day(event['date'])}).")
+    return [f"{' '.join(told)} This is order in time; it does not show a cause."] if told else []
+
+
+def burden_grid(one: Patient) -> Grid:
+    """Return the totals of every visit, with the change of volume since the baseline."""
+    heads = _heads("Visit", "Years", *map(_head, BURDEN), "Lesions", "Evaluable", "Change of volume")
+    rows = [_burden_row(row) for row in _records(one.wide)]
+    return Grid("Total burden at each visit, with 95 % limits; change from the baseline", heads, rows)
+
+
+def _head(name: str) -> str:
+    unit = next(column.unit for column in tables.LESIONS if column.name == name)
+    printed = words.unit(unit)
+    short = {"mass_mg": "Mass", "volume_mm3": "Volume of mineral"}.get(name, words.quantity(name))
+    return f"{short}, {printed}" if printed else short
+
+
+def _burden_row(row: dict[str, Any]) -> list[Cell]:
+    refused = pd.notna(row["refused_code"])
+    if pd.isna(row["n_lesions_scans"]) and refused:
+        blanks = [Cell(words.MISSING, right=True)] * (len(BURDEN) + 3)
+        return [Cell(words.text(row["visit_id"])), *blanks, Cell("", mark=("×", "refused", "unknown"))]
+    return [
+        Cell(
+            words.text(row["visit_id"]),
+            words.day(row["date"]),
+            ("×", "a scan refused", "unknown") if refused else NO_MARK,
+        ),
+        Cell(words.years(row["years"]), right=True),
+        *(_amount_cell(row, name) for name in BURDEN),
+        Cell(words.text(row["n_lesions_scans"]), right=True),
+        Cell(words.share(row["evaluable"]), right=True),
+        _change_cell(row),
+    ]
+
+
+def _amount_cell(row: dict[str, Any], name: str) -> Cell:
+    unit = next(column.unit for column in tables.LESIONS if column.name == name)
+    if pd.isna(row[name]) and pd.notna(row[f"{name}_observed"]):
+        return Cell(words.MISSING, f"{words.number(row[f'{name}_observed'], unit)} seen", right=True)
+    between = words.limits(row[f"{name}_lo"], row[f"{name}_hi"], unit)
+    return Cell(words.number(row[name], unit), between, right=True)
+
+
+def _change_cell(row: dict[str, Any]) -> Cell:
+    if _is(row["visit_id"], row["baseline_visit_id"]):
+        return Cell("", mark=("●", "baseline", "same"))
+    if pd.isna(row["volume_mm3_verdict"]):
+        return Cell(words.MISSING)
+    mark = words.mark(words.VERDICTS, row["volume_mm3_verdict"])
+    if row["volume_mm3_verdict"] == "not_comparable":
+        return Cell("", words.text(row["volume_mm3_verdict_why"]), mark)
+    between = words.limits(row["volume_mm3_change_lo"], row["volume_mm3_change_hi"], sign=True)
+    return Cell(words.number(row["volume_mm3_change"], sign=True), between, mark)
+
+
+def compartment_grids(one: Patient) -> list[Grid]:
+    """Return the volume of mineral in each compartment at each visit; none where there is only the total."""
+    rows = one.tables["burden"]
+    own = rows[((rows["quantity"] == "volume_mm3") & (rows["compartment"] != "total")).fillna(False)]
+    places = own["compartment"].drop_duplicates().to_list()
+    grids = []
+    for visits in _abreast(_records(one.measured)):
+        table = []
+        for place in places:
+            at = {row["visit_id"]: row for row in _records(own[own["compartment"] == place])}
+            table.append([Cell(words.place(place)), *(_place_cell(at.get(row["visit_id"])) for row in visits)])
+        grids.append(
+            Grid("Volume of mineral by compartment, mm³", [Cell("Compartment"), *map(_heading, visits)], table)
+        )
+    return grids if places else []
+
+
+def _place_cell(row: dict[str, Any] | None) -> Cell:
+    if row is None:
+        return Cell(words.MISSING, right=True)
+    if pd.isna(row["value"]) and pd.notna(row["value_observed"]):
+        return Cell(words.MISSING, f"{words.number(row['value_observed'])} seen", right=True)
+    return Cell(words.number(row["value"]), words.limits(row["lo"], row["hi"]), right=True)
+
+
+def lesion_grids(one: Patient) -> list[Grid]:
+    """Return volume and status of each lesion at each visit, so many visits abreast as the paper holds."""
+    lesions = one.tables["lesions"]
+    numbers = sorted(lesions["lesion_id"].dropna().unique())
+    if not numbers:
+        return []
+    by = {(row["lesion_id"], row["visit_id"]): row for row in _records(lesions)}
+    lod = {row["visit_id"]: row["lod_mm3"] for row in _records(one.measured)}
+    kin = {(row["lesion_id"], row["visit_id"], row["kind"]): row for row in _records(one.tables["lineage"])}
+    caption = "Lesions: volume of mineral in mm³ with 95 % limits, and status. Empty: not known yet, or merged before"
+    where = {lesion: _where(lesions[lesions["lesion_id"] == lesion]) for lesion in numbers}
+    placed = any(where.values())
+    grids = []
+    parts = _abreast(_records(one.measured))
+    for number, visits in enumerate(parts):
+        final = number == len(parts) - 1 and len(one.measured) > 1
+        table = []
+        for lesion in numbers:
+            cells = [_lesion_cell(by.get((lesion, row["visit_id"])), lod, kin) for row in visits]
+            at = [Cell(where[lesion] or words.MISSING)] if placed else []
+            there = Cell(_present(lesions[lesions["lesion_id"] == lesion], one))
+            table.append([Cell(str(lesion)), *at, there, *cells, *([_since_baseline(one, lesion)] if final else [])])
+        heads = _heads("Lesion", *(["Where"] if placed else []), "Present")
+        last = _heads("Since the baseline") if final else []
+        grids.append(Grid(caption, [*heads, *map(_heading, visits), *last], table))
+    return grids
+
+
+def _where(own: pd.DataFrame) -> str:
+    places = [words.place(value) for value in own["compartment"].dropna().drop_duplicates() if value]
+    sides = [value for value in own["side"].dropna().drop_duplicates() if value]
+    return ", ".join([*sides, *places])
+
+
+def _present(own: pd.DataFrame, one: Patient) -> str:
+    """Say at which visits a lesion was first and last there."""
+    there = set(own.loc[(own["volume_mm3"] > 0).fillna(False), "visit_id"])
+    visits = [visit for visit in one.measured["visit_id"] if visit in there]
+    return words.MISSING if not visits else visits[0] if len(visits) == 1 else f"{visits[0]} to {visits[-1]}"
+
+
+def _lesion_cell(row: dict[str, Any] | None, lod: dict[str, Any], kin: dict[tuple[Any, ...], dict[str, Any]]) -> Cell:
+    if row is None:
+        return Cell("", right=True)
+    status = row["status"]
+    symbol, word, tone = words.mark(words.STATUSES, status)
+    line = kin.get((row["lesion_id"], row["visit_id"], status), {})
+    if status == "merged" and pd.notna(line.get("into_lesion_id")):
+        word = f"merged into {line['into_lesion_id']}"
+    if status == "split" and pd.notna(line.get("from_lesion_id")):
+        word = f"split from {line['from_lesion_id']}"
+    if status == "resolved":
+        least = words.number(lod.get(row["visit_id"]))
+        return Cell("0", f"limit {least}", (symbol, word, tone), right=True)
+    between = words.limits(row["volume_lo_mm3"], row["volume_hi_mm3"])
+    return Cell(words.number(row["volume_mm3"]), between, (symbol, word, tone), right=True)
+
+
+def _since_baseline(one: Patient, lesion: Any) -> Cell:
+    for visit in reversed(one.measured["visit_id"].to_list()):
+        row = _change(one, "volume_mm3", "baseline", visit, lesion)
+        if row is not None:
+            mark = words.mark(words.VERDICTS, row["verdict"])
+            between = words.limits(row["lo"], row["hi"], sign=True)
+            unlike = row["verdict"] == "not_comparable"
+            why = f"{visit}: {words.text(row['why'])}" if unlike else between
+            return Cell("" if unlike else words.number(row["change"], sign=True), why, mark, right=True)
+    return Cell(words.MISSING, right=True)
+
+
+def scan_grids(one: Patient) -> list[Grid]:
+    """Return how each scan was made, and whether it may be compared."""
+    scans = _records(one.tables["visits"].sort_values(["date", "visit_id", "scan_id"], kind="stable"))
+    grids = []
+    for abreast in _abreast(scans):
+        # What no scan of the patient tells needs no line.
+        shown = [row for row in SCAN_ROWS if any(words.text(scan[row[1]]) != words.MISSING for scan in scans)]
+        rows = [[Cell(f"{label}, {unit}" if unit else label), *(_scan_cell(scan[key], unit) for scan in abreast)]
+                for label, key, unit in shown]  # fmt: skip
+        rows.append([Cell("In field"), *(Cell(words.share(scan["in_field"])) for scan in abreast)])
+        rows.append([Cell("Comparable with the baseline"), *(_comparable(scan) for scan in abreast)])
+        grids.append(
+            Grid(
+                "How each scan was made, and whether it may be compared", [Cell("Scan"), *map(_heading, abreast)], rows
+            )
+        )
+    return grids
+
+
+def _scan_cell(value: Any, unit: str) -> Cell:
+    return Cell(words.number(value) if unit else words.text(value))
+
+
+def _comparable(scan: dict[str, Any]) -> Cell:
+    why = scan["comparable_why"]
+    more = "" if pd.isna(why) else str(why)
+    if pd.isna(scan["comparable"]):
+        return Cell(words.MISSING, more)
+    return Cell("", more, ("✓", "yes", "same") if scan["comparable"] else ("×", "no", "unknown"))
+
+
+def trend_grid(one: Patient) -> Grid:
+    """Return the patient's fitted trends."""
+    heads = _heads("Quantity", "Where", "Estimate", "Value", "p", "Visits", "Model and what to know of it")
+    order = {name: place for place, name in enumerate(words.QUANTITIES)}
+    trends = one.tables["trends"]
+    rows = trends.sort_values("quantity", key=lambda names: names.map(order).fillna(len(order)), kind="stable")
+    return Grid("Trends of this patient, with 95 % limits", heads, [_trend_row(row) for row in _records(rows)])
+
+
+def _trend_row(row: dict[str, Any]) -> list[Cell]:
+    where = words.place(row["compartment"]) if pd.isna(row["lesion_id"]) else f"lesion {row['lesion_id']}"
+    term = words.TERMS.get(str(row["term"]), words.text(row["term"]).replace("_", " "))
+    scale = "" if pd.isna(row["scale"]) or row["scale"] == "absolute" else f"{row['scale']} scale"
+    kind = "" if pd.isna(row["interval_kind"]) else f"limits: {str(row['interval_kind']).replace('_', ' ')}"
+    note = "" if pd.isna(row["note"]) else str(row["note"])
+    value = words.amount(row["estimate"], row["unit"], sign=True)
+    return [
+        Cell(words.quantity(words.text(row["quantity"])), scale),
+        Cell(where),
+        Cell(term),
+        Cell(value, words.limits(row["lo"], row["hi"], row["unit"], sign=True)),
+        Cell(words.probability(row["p_value"])),
+        Cell(words.text(row["n_visits"])),
+        Cell(words.text(row["model"]), "; ".join(filter(None, [kind, note]))),
+    ]
+
+
+def event_grid(one: Patient, events: pd.DataFrame) -> Grid:
+    """Return what happened, with the letters of the picture."""
+    heads = _heads("Mark", "Kind", "What", "Date", "Years since the baseline", "Until")
+    dated = one.tables["events"]
+    letters = _records(events)
+    undated = [{**row, "letter": ""} for row in _records(dated[dated["years"].isna()])]
+    rows = [
+        [
+            Cell(row["letter"] or words.MISSING),
+            Cell(words.text(row["kind"])),
+            Cell(words.text(row["name"])),
+            Cell(words.day(row["date"])),
+            Cell(words.years(row["years"])),
+            Cell(words.years(row["end_years"])),
+        ]
+        for row in [*letters, *undated]
+    ]
+    return Grid("What the study folder tells of treatment and other events", heads, rows)
+
+
+def refused_grid(one: Patient) -> Grid:
+    """Return what was not measured, and why; the path is left out, since its folders may name a person."""
+    rows = [
+        [Cell(words.text(row["visit_id"])), Cell(words.text(row["scan_id"])), Cell(words.text(row["code"])),
+         Cell(words.text(row["message"]))]
+        for row in _records(one.tables["refused"])
+    ]  # fmt: skip
+    heads = _heads("Visit", "Scan", "Rule", "What came, what was expected")
+    return Grid("Scans that were not measured, and why", heads, rows)
+
+
+def rules(one: Patient) -> list[tuple[str, str]]:
+    """Return the rule by which each quantity was measured."""
+    own = one.tables["burden"][["quantity", "rule_id"]].dropna().drop_duplicates()
+    return [(words.quantity(name), rule) for name, rule in own.to_numpy().tolist()]
+
+
+def _abreast(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Cut visits into groups of equal size that the paper is wide enough for."""
+    parts = -(-len(rows) // VISITS_ABREAST)
+    size = -(-len(rows) // parts) if parts else 0
+    return [list(rows[start : start + size]) for start in range(0, len(rows), size)] if parts else []
+
+
+def _heading(row: dict[str, Any]) -> Cell:
+    return Cell(str(row["visit_id"]), words.day(row["date"]))
+
+
+def _is(visit: Any, other: Any) -> bool:
+    """Tell whether two visits are the same; an unknown one is none."""
+    return pd.notna(visit) and pd.notna(other) and bool(visit == other)
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [dict(zip(table.columns, row, strict=True)) for row in zip(*(table[name] for name in table), strict=True)]
+
+
+def _heads(*names: str) -> list[Cell]:
+    return [Cell(name) for name in names]
+
+
+def _at(one: Patient, visit: str) -> str:
+    dates: Iterable[Any] = one.wide.loc[one.wide["visit_id"] == visit, "date"].dropna()
+    return ", ".join([visit, *map(words.day, dates)])
