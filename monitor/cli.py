@@ -105,6 +105,33 @@ def map_points(
     pd.DataFrame(mapped, columns=columns).to_csv(sys.stdout, index=False)
 
 
+@app.command("export")
+def export_command(
+    results: Annotated[Path, typer.Argument(help="Results folder.")],
+    dest: Annotated[Path, typer.Argument(help="Folder to write to; with xlsx also FILE.xlsx.")],
+    fmt: Annotated[str, typer.Option("--format", help="csv, parquet or xlsx.")] = "csv",
+) -> None:
+    """Write the tables for other programs: tidy, one row a visit, and a dictionary of every column."""
+    from monitor import export  # noqa: PLC0415 - drawing and templates take a second to load
+
+    if fmt not in export.FORMATS:
+        raise StudyError(f"--format must be one of {', '.join(export.FORMATS)}; got {fmt!r}")
+    written = export.export(results, dest, fmt=fmt)
+    console.print(f"{len(written)} files in {written[0].parent}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Argument(help="Results folder.")],
+    patient: Annotated[str, typer.Argument(help="A patient_id.")],
+    out: Annotated[Path, typer.Option("-o", "--output", metavar="FILE.html")],
+) -> None:
+    """Write a report on one patient: one HTML file that needs nothing else."""
+    from monitor import export  # noqa: PLC0415 - drawing and templates take a second to load
+
+    console.print(str(export.report(results, patient, out)), highlight=False, soft_wrap=True)
+
+
 @app.command("stats")
 def stats_command(
     table: Annotated[Path, typer.Argument(metavar="TABLE.csv", help="patient_id, years, value [, se, ...].")],
