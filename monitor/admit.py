@@ -69,9 +69,9 @@ def refusals(entries: Sequence[Entry], sexes: dict[str, str]) -> dict[tuple[str,
     sexes : dict
         What the study says of each patient's sex, by patient_id; may be empty.
     """
-    refused = {one.key: message for one in entries if (message := _stranger(one, entries, sexes))}
-    own = [one for one in entries if one.key not in refused]
-    return refused | _twins(own)
+    ordered = sorted(entries, key=lambda one: (one.visit.patient_id, one.visit.date, one.key))
+    strange = {one.key: why for one in ordered if (why := _stranger(one, ordered, sexes))}
+    return strange | _twins([one for one in ordered if one.key not in strange])
 
 
 def order_of_dates(entries: Iterable[Entry]) -> str:

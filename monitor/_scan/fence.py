@@ -34,7 +34,8 @@ _ENDED_BY_TIME = (signal.SIGALRM, signal.SIGXCPU)
 class Fence:
     """A keeper process and the way to it; started with the first question, in a fork anew."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: str = "monitor._scan.keeper") -> None:
+        self.program = program
         self.lock = threading.Lock()
         self.owner = 0
         self.keeper: subprocess.Popen[bytes] | None = None
@@ -100,7 +101,7 @@ class Fence:
         self.channel, theirs = socket.socketpair()
         with theirs:
             self.keeper = subprocess.Popen(  # noqa: S603 - our own module, no shell
-                [sys.executable, "-m", "monitor._scan.keeper", str(theirs.fileno())],
+                [sys.executable, "-m", self.program, str(theirs.fileno())],
                 pass_fds=(theirs.fileno(),),
                 env=_environment(),
                 stdin=subprocess.DEVNULL,
