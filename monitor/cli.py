@@ -21,6 +21,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from monitor import check as checking
+from monitor import index as indexing
 from monitor import phantom, pipeline, points, stats, store
 from monitor.crew import Progress
 from monitor.types import StudyError, Trend
@@ -83,6 +84,18 @@ def check(
     raise typer.Exit(REFUSED if len(found.refused) else MEASURED)
 
 
+@app.command("index")
+def index_command(
+    export: Annotated[Path, typer.Argument(metavar="DICOM_DIR", help="An export of DICOM files, in any order.")],
+    study: Annotated[Path, typer.Argument(help="Study folder to make.")],
+    keep_ids: Annotated[bool, typer.Option("--keep-ids", help="Keep the PatientID of de-identified exports.")] = False,
+) -> None:
+    """Make a study of an export: find the series, choose one a visit and say why; names stay apart."""
+    with _progress() as tell:
+        found = indexing.index(export, study, keep_ids=keep_ids, progress=tell)
+    raise typer.Exit(REFUSED if _show_index(found, study) else MEASURED)
+
+
 @app.command("map-points")
 def map_points(
     results: Path,
@@ -112,7 +125,7 @@ def export_command(
     fmt: Annotated[str, typer.Option("--format", help="csv, parquet or xlsx.")] = "csv",
 ) -> None:
     """Write the tables for other programs: tidy, one row a visit, and a dictionary of every column."""
-    from monitor import export  # noqa: PLC0415 - drawing and templates take a second to load
+    from monitor import export  # drawing and templates take a second to load
 
     if fmt not in export.FORMATS:
         raise StudyError(f"--format must be one of {', '.join(export.FORMATS)}; got {fmt!r}")
@@ -127,7 +140,7 @@ def report(
     out: Annotated[Path, typer.Option("-o", "--output", metavar="FILE.html")],
 ) -> None:
     """Write a report on one patient: one HTML file that needs nothing else."""
-    from monitor import export  # noqa: PLC0415 - drawing and templates take a second to load
+    from monitor import export  # drawing and templates take a second to load
 
     console.print(str(export.report(results, patient, out)), highlight=False, soft_wrap=True)
 
@@ -232,6 +245,29 @@ def _summary(found: store.Results) -> None:
     out.print("mm³: mineral; excess: HU·cm³ above the background; mg HA: nominal mass; -: not evaluable")
     out.print(f"results: {found.folder}", soft_wrap=True, highlight=False)
     out.print("Research use only, not for diagnosis.")
+
+
+def _show_index(found: pd.DataFrame, study: Path) -> list[str]:
+    """Show the chosen series and what was left; return the patients of whom nothing can be measured."""
+    out = Console()
+    out.width = out.width if out.is_terminal else 160
+    table = Table(title="Chosen series", title_justify="left")
+    for name in ("patient", "visit", "date", "images", "kV", "kernel", "slices", "every", "contrast", "maker"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("why")
+    names = ("patient_id", "visit_id", "date", "images", "kvp", "kernel", "slice_thickness_mm", "slice_increment_mm")
+    shown = [*names, "contrast", "manufacturer", "why"]
+    for row in found.loc[found["chosen"] == 1, shown].to_numpy().tolist():
+        table.add_row(*("-" if pd.isna(cell) else escape(str(cell)) for cell in row))
+    out.print(table)
+    left = found.loc[found["chosen"] != 1, "kind"].value_counts().sort_index()
+    out.print("left: " + (", ".join(f"{count} {kind}" for kind, count in left.items()) or "nothing"), highlight=False)
+    chosen = set(found.loc[found["chosen"] == 1, "patient_id"])
+    without = sorted(set(found["patient_id"].dropna()) - chosen)
+    if without:
+        console.print(f"[yellow]no scan of[/] {', '.join(without)} can be measured: see index.csv", highlight=False)
+    out.print(f"study: {study}; every series and why: index.csv", soft_wrap=True, highlight=False)
+    return without
 
 
 def _show_check(found: checking.Checked) -> None:

@@ -17,7 +17,7 @@ RANKS = (
     {"record"},
     {"stages", "crew"},
     {"pipeline"},
-    {"check", "selftest", "demo", "export"},
+    {"check", "index", "selftest", "demo", "export"},
     {"", "cli"},
 )
 """Lower ranks first; a module imports nothing of a higher one. The empty name is the package itself."""
@@ -30,7 +30,7 @@ USES_SIMPLEITK = {
 USES_FILES = {
     *{"scan", "study", "conditions", "phantom", "store", "export", "cli", "dashboard.app", "dashboard.slices"},
     # The finished parts of a visit: docs/decisions/0002.
-    *{"stages", "record"},
+    *{"stages", "record", "index"},
 }
 FILE_CALLS = {
     *{"open", "read_text", "read_bytes", "write_text", "write_bytes", "mkdir", "unlink", "rmtree"},

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 TOLD = (
     *("SOPClassUID", "Modality", "ImageType", "BurnedInAnnotation"),
+    *("OtherPatientIDs", "AccessionNumber", "StudyID"),
     *("PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "PatientSex", "PatientIdentityRemoved"),
     *("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID", "SeriesNumber"),
     *("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "AcquisitionDateTime", "StudyTime", "SeriesTime"),

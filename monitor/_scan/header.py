@@ -115,8 +115,8 @@ class Slice:
     frame: int = 0
 
 
-def slices(folder: Path) -> list[Slice]:
-    """Return what the DICOM files of a folder say; other files are passed over.
+def slices(paths: Iterable[Path]) -> list[Slice]:
+    """Return what the DICOM files among some files say; others are passed over.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def slices(folder: Path) -> list[Slice]:
     """
     reader = _Reader()
     found: list[Slice] = []
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for path in sorted(path for path in paths if path.is_file()):
         found += attempt("broken-header", READABLE, _of(reader, path))
     if not found:
         raise ScanError("no-dicom", "a folder must hold DICOM files; there is none in it")
@@ -154,9 +154,10 @@ def _require_once(header: pydicom.Dataset) -> None:
     """
     for part in (header.file_meta, header):
         for one, two in pairwise(part.values()):
-            if isinstance(one, RawDataElement) and isinstance(two, RawDataElement) and one.length != ENDLESS:
-                if two.value_tell - one.value_tell - one.length not in TAG_BYTES:
-                    raise ScanError("doubled-tag", "a header must name each element once; one stands twice")
+            if not (isinstance(one, RawDataElement) and isinstance(two, RawDataElement)) or one.length == ENDLESS:
+                continue
+            if two.value_tell - one.value_tell - one.length not in TAG_BYTES:
+                raise ScanError("doubled-tag", "a header must name each element once; one stands twice")
 
 
 def kind_of(header: pydicom.Dataset) -> str:

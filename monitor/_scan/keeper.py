@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from monitor._scan import catalogue, image, series
+from monitor._scan import catalogue, image, series, strip
 from monitor._scan.rules import attempt
 from monitor.errors import ScanError
 
@@ -40,6 +40,8 @@ TASKS: dict[str, Callable[[dict[str, Any], Any], dict[str, Any]]] = {
     "image": image.task,
     "person": catalogue.person,
     "catalogue": catalogue.files,
+    "rules": series.rules,
+    "strip": strip.task,
 }
 """What can be asked; each takes the request and room for voxels, and returns what JSON can hold."""
 

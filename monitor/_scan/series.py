@@ -14,7 +14,8 @@ from typing import Any, Protocol
 
 import numpy as np
 import pydicom
-from pydicom.pixels import pixel_array
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.utils import pixel_array
 
 from monitor._scan import header
 from monitor._scan.header import SAME, Alike, Slice
@@ -96,15 +97,15 @@ class Series:
         return len(self.slices), rows, columns
 
 
-def checked(folder: Path) -> Series:
-    """Read the headers of a folder and hold them to every rule of a CT series.
+def checked(paths: Iterable[Path]) -> Series:
+    """Read the headers of some files and hold them to every rule of a CT series.
 
     Raises
     ------
     ScanError
         With the code of the first rule that is broken.
     """
-    slices = header.slices(folder)
+    slices = header.slices(paths)
     kinds = list({id(one.alike): one.alike for one in slices}.values())
     _require_ct(kinds)
     if len(slices) < LEAST_SLICES:
@@ -210,7 +211,7 @@ def _require_pixels(slices: Sequence[Slice]) -> None:
 def _decodable(syntax: str) -> bool:
     """Tell whether a decoder of this transfer syntax is installed."""
     try:
-        return bool(pydicom.pixels.get_decoder(pydicom.uid.UID(syntax)).is_available)
+        return bool(get_decoder(pydicom.uid.UID(syntax)).is_available)
     except NotImplementedError:
         return False
 
@@ -436,7 +437,7 @@ def _filling(stored: np.ndarray, one: Alike) -> np.ndarray | None:
 
 def task(request: dict[str, Any], store: Store) -> dict[str, object]:
     """Read a folder of DICOM files into shared memory, as the keeper does it."""
-    found = checked(Path(request["path"]))
+    found = checked(Path(request["path"]).rglob("*"))
     values, imaged = voxels(found, store)
     one = found.slices[0].alike
     return {
@@ -447,3 +448,9 @@ def task(request: dict[str, Any], store: Store) -> dict[str, object]:
         "acquired": acquired(found),
         "uids": [one.value("SeriesInstanceUID"), one.value("FrameOfReferenceUID")],
     }
+
+
+def rules(request: dict[str, Any], _: Store) -> dict[str, object]:
+    """Hold the headers of ``paths`` to the rules of a series, and tell how it was made; no pixel is read."""
+    found = checked(map(Path, request["paths"]))
+    return {"acquired": acquired(found), "shape": found.shape, "axes": found.grid.axes.tolist()}
