@@ -53,6 +53,9 @@ PUBLISHED = ("tables", "images")
 AFFINE, DISPLACEMENT, REGISTRATION = "from_baseline_affine.tfm", "from_baseline_displacement.mha", "registration.json"
 """Files of a registration. SimpleITK's own .h5 would hold both maps in one file, but never the same bytes twice."""
 
+AFFINE_END = "FixedParameters: 0 0 0"
+"""Last line of the affine's file: its centre, which is the origin."""
+
 PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "SimpleITK", "pydicom", "statsmodels")
 """Packages whose version can move a number."""
 
@@ -232,7 +235,7 @@ def write_labels(path: Path, labels_zyx: np.ndarray, like: sitk.Image) -> None:
         return
     with tempfile.TemporaryDirectory(dir=path.parent) as aside:
         plain = Path(aside) / "labels.nii"
-        sitk.WriteImage(image, str(plain))
+        _by_itk(plain, lambda: sitk.WriteImage(image, str(plain)))
         if plain.stat().st_size < labels_zyx.nbytes:  # ITK does not notice a full disk
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         with (
@@ -260,7 +263,7 @@ def _write_sheared(path: Path, image: sitk.Image) -> None:
     with path.open("wb") as raw, gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as packed:
         packed.write(held.to_bytes())
     beside = path.with_name(path.name.replace(".nii.gz", SHEARED))
-    sitk.WriteImage(image, str(beside), True)
+    _by_itk(beside, lambda: sitk.WriteImage(image, str(beside), True))
 
 
 def write_transform(folder: Path, registration: Registration) -> None:
@@ -273,11 +276,22 @@ def write_transform(folder: Path, registration: Registration) -> None:
     affine = sitk.AffineTransform(3)
     affine.SetMatrix([float(v) for v in registration.matrix[:3, :3].ravel()])
     affine.SetTranslation([float(v) for v in registration.matrix[:3, 3]])
-    sitk.WriteTransform(affine, str(folder / AFFINE))
-    if registration.field_mm is not None:
-        sitk.WriteImage(registration.field_mm, str(folder / DISPLACEMENT), True)
+    _by_itk(folder / AFFINE, lambda: sitk.WriteTransform(affine, str(folder / AFFINE)))
+    if not (folder / AFFINE).read_text().rstrip().endswith(AFFINE_END):  # ITK does not notice a full disk
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / AFFINE))
+    field = registration.field_mm
+    if field is not None:
+        _by_itk(folder / DISPLACEMENT, lambda: sitk.WriteImage(field, str(folder / DISPLACEMENT), True))
     said = _plain({"residual_mm": registration.residual_mm, "method": registration.method})
     _write(folder / REGISTRATION, json.dumps(said, sort_keys=True, allow_nan=False).encode())
+
+
+def _by_itk(path: Path, write: Callable[[], None]) -> None:
+    """Have ITK write a file; its error is one of the disk, for what it is given can be written."""
+    try:
+        write()
+    except RuntimeError as error:
+        raise OSError(errno.EIO, os.strerror(errno.ENOSPC if "space" in str(error) else errno.EIO), str(path)) from error
 
 
 def read_transform(folder: Path) -> Registration:
