@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
+from monitor import grid
 from monitor.types import Anatomy, Findings, Scan
 
 CONTACT_MM = 1.0
@@ -32,8 +33,7 @@ def describe(scan: Scan, anatomy: Anatomy, findings: Findings, compartments: np.
     if count == 0:
         return pd.DataFrame({name: pd.Series(dtype=object) for name in COLUMNS}).astype({"label": int})
     index = np.arange(1, count + 1)
-    skin = ndimage.distance_transform_edt(_padded(anatomy.body), sampling=scan.spacing_zyx_mm)[:, 1:-1, 1:-1]
-    depth = ndimage.mean(skin, findings.labels, index)
+    depth = ndimage.mean(grid.depth_mm(anatomy.body, scan.image), findings.labels, index)
     reach = CONTACT_MM + float(scan.spacing_zyx_mm[1:].max())
     touching = np.zeros(count, bool)
     if anatomy.skeleton.any():
@@ -48,11 +48,6 @@ def describe(scan: Scan, anatomy: Anatomy, findings: Findings, compartments: np.
             "bone_contact": touching,
         }
     )
-
-
-def _padded(body: np.ndarray) -> np.ndarray:
-    """Air around the field within each slice; the end slices go on, since the body does."""
-    return np.pad(body, ((0, 0), (1, 1), (1, 1)))
 
 
 def _most(labels: np.ndarray, compartments: np.ndarray | None, label: int) -> str:

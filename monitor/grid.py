@@ -111,3 +111,32 @@ def is_sheared(image: sitk.Image) -> bool:
     """Tell whether the axes of an image are not at right angles: the slices of a tilted gantry."""
     direction = np.array(image.GetDirection()).reshape(3, 3)
     return not np.allclose(direction.T @ direction, np.eye(3), atol=RIGHT_ANGLE_TOLERANCE)
+
+
+def depth_mm(mask_zyx: np.ndarray, image: sitk.Image) -> np.ndarray:
+    """Return how deep each voxel lies in a mask, (z, y, x) mm: the distance to the nearest voxel outside.
+
+    Beyond the field is outside within each slice; above and below the end slices the mask goes on. The slices of
+    a tilted gantry are first laid straight by whole voxels, so that they are above each other as in the patient.
+    """
+    sideways = _sideways(image)
+    steps = np.rint(np.arange(mask_zyx.shape[0])[:, None] * sideways).astype(int)
+    steps -= steps.min(axis=0)
+    (high, wide), (_, rows, columns) = steps.max(axis=0) + 2, mask_zyx.shape
+    laid = np.zeros((mask_zyx.shape[0], rows + high, columns + wide), bool)
+    places = [(slice(1 + y, 1 + y + rows), slice(1 + x, 1 + x + columns)) for y, x in steps.tolist()]
+    for number, place in enumerate(places):
+        laid[number][place] = mask_zyx[number]
+    size = np.array(image.GetSpacing())[::-1].copy()
+    size[0] = voxel_volume_mm3(image) / (size[1] * size[2])
+    depth = ndimage.distance_transform_edt(laid, sampling=size)
+    return np.stack([depth[number][place] for number, place in enumerate(places)])
+
+
+def _sideways(image: sitk.Image) -> np.ndarray:
+    """Return by how many rows and columns each slice lies aside of the one before; 0 where they stand straight."""
+    if not is_sheared(image):
+        return np.zeros(2)
+    direction, size = np.array(image.GetDirection()).reshape(3, 3), np.array(image.GetSpacing())
+    step = direction[:, 2] * size[2]
+    return np.array([step @ direction[:, 1] / size[1], step @ direction[:, 0] / size[0]])

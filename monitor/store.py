@@ -291,7 +291,9 @@ def _by_itk(path: Path, write: Callable[[], None]) -> None:
     try:
         write()
     except RuntimeError as error:
-        raise OSError(errno.EIO, os.strerror(errno.ENOSPC if "space" in str(error) else errno.EIO), str(path)) from error
+        raise OSError(
+            errno.EIO, os.strerror(errno.ENOSPC if "space" in str(error) else errno.EIO), str(path)
+        ) from error
 
 
 def read_transform(folder: Path) -> Registration:

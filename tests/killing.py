@@ -5,6 +5,7 @@ A process of its own: it loads the package once and forks each run, so that thir
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -39,10 +40,8 @@ def killed_after(seconds: float, study: Path, results: Path) -> bool:
         pipeline.follow(study, results)
         os._exit(0)
     time.sleep(seconds)
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
 import SimpleITK as sitk
 
@@ -111,7 +112,7 @@ def test_check_says_the_same_before_the_run(faulty):
     found = check.check(faulty["study"], workers=2)
     columns = ["patient_id", "visit_id", "code", "message"]
     ran = faulty["results"].tables
-    assert found.refused[columns].values.tolist() == ran["refused"][columns].values.tolist()
+    assert found.refused[columns].to_numpy().tolist() == ran["refused"][columns].to_numpy().tolist()
     known = ["visit_id", "kvp", "kernel", "slice_thickness_mm", "slice_increment_mm", "contrast", "manufacturer"]
     known += ["comparable", "comparable_why", "years", "ctdi_vol_mgy", "dlp_mgy_cm"]
     pd.testing.assert_frame_equal(found.visits[known], ran["visits"][known])
@@ -122,8 +123,6 @@ def test_two_patients_scans_swapped(limb_visits, tmp_path):
     """A scan under the wrong patient is refused in both; the others of each are measured."""
     study = write_visits(tmp_path / "study", limb_visits)
     shutil.copytree(study / "dicom", study / "other")
-    import pydicom
-
     for path in (study / "other").rglob("*.dcm"):
         one = pydicom.dcmread(path)
         one.PatientID = one.PatientName = "ANOTHER"
@@ -135,5 +134,5 @@ def test_two_patients_scans_swapped(limb_visits, tmp_path):
     pd.concat([rows, others]).to_csv(study / "visits.csv", index=False)
     found = check.check(study, workers=2)
     second = rows.loc[1, "visit_id"]
-    assert found.refused[["visit_id", "code"]].values.tolist() == [[second, "other-patient"]] * 2
+    assert found.refused[["visit_id", "code"]].to_numpy().tolist() == [[second, "other-patient"]] * 2
     assert set(found.refused["patient_id"]) == {rows.loc[0, "patient_id"], "Z9"}

@@ -110,7 +110,7 @@ def test_a_plain_script_may_read(tmp_path):
         "print(fence.ask('person', path='.', key='00')[0])\n"
         "print(fence._FENCE.keeper.pid)\n"
     )
-    done = subprocess.run(  # noqa: S603 - our own interpreter and script
+    done = subprocess.run(
         [sys.executable, str(script)], capture_output=True, text=True, cwd=tmp_path, env=with_root(), check=True
     )
     code, said, pid = done.stdout.split("\n")[:3]

@@ -58,7 +58,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_publishes_nothing_and_loses_nothing(small, tiny_disk, tmp_path):
     """The run ends with a message, no half file stands under a final name, and with room it goes on from there."""
     results = tiny_disk / "results"
-    with pytest.raises(store.StoreError, match="No space left|disk"):
+    with pytest.raises(store.StoreError, match=r"No space left|disk"):
         pipeline.follow(small, results)
     assert published(results) == {}
     assert not list(results.glob("run.json"))
@@ -77,7 +77,7 @@ def test_a_disk_that_fills_up_keeps_the_results_before(small, limb_visits, tiny_
     full = sum(path.stat().st_size for path in results.rglob("*") if path.is_file())
     more = write_visits(small.parent / "more", limb_visits[:2])
     subprocess.run(["mount", "-o", f"remount,size={full + 200_000}", str(tiny_disk)], check=True, capture_output=True)
-    with pytest.raises(store.StoreError, match="No space left|disk"):
+    with pytest.raises(store.StoreError, match=r"No space left|disk"):
         pipeline.follow(more, results)
     assert published(results) == before
 

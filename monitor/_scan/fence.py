@@ -165,6 +165,8 @@ def _arrays(room: int, said: list[dict[str, Any]]) -> list[np.ndarray]:
     for one in said:
         count = int(np.prod(one["shape"]))
         length = count * np.dtype(one["dtype"]).itemsize
-        held = mmap.mmap(room, length, offset=one["start"], prot=mmap.PROT_READ)
+        # All pages are there: mapping them in one go is faster than one by one as they are read.
+        flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
+        held = mmap.mmap(room, length, flags=flags, offset=one["start"], prot=mmap.PROT_READ)
         found.append(np.frombuffer(held, one["dtype"], count).reshape(one["shape"]))
     return found
