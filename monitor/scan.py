@@ -12,7 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from monitor import grid
-from monitor._scan import fence
+from monitor._scan import fence, series
 from monitor._scan.rules import AIR_HU, DIGITS, UNMEASURED_HU
 from monitor.types import Acquisition, Scan, ScanError
 
@@ -161,8 +161,10 @@ def _read_series(folder: Path, stated: Acquisition, modality: str | None) -> Sca
     # One NaN stands for all, so that equal acquisitions are equal.
     made: dict[str, Any] = {name: nan if one != one else one for name, one in said["acquired"].items()}
     known = Acquisition(**made)
-    imaged = arrays[1].copy() if len(arrays) > 1 else None
-    return Scan(image=_image(said, arrays), acquisition=_filled(known, stated), uids=tuple(said["uids"]), imaged=imaged)
+    values, imaged = series.planned(said["plan"]) if "plan" in said else (arrays[0], arrays[1] if arrays[1:] else None)
+    kept = None if imaged is None else imaged.copy()
+    uids = tuple(said["uids"])
+    return Scan(image=_image(said, [values]), acquisition=_filled(known, stated), uids=uids, imaged=kept)
 
 
 def _read_file(path: Path, stated: Acquisition, modality: str) -> Scan:

@@ -6,7 +6,7 @@ import functools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -318,7 +318,44 @@ def _require_line(origins_mm: np.ndarray, gap_mm: float, sideways_mm: np.ndarray
         raise ScanError("gantry-tilt", f"slices may lean by {most} against their normal; they lean by {angle:.1f}")
 
 
-def voxels(series: Series, store: Store) -> tuple[np.ndarray, np.ndarray | None]:
+@dataclass(frozen=True)
+class Pixels:
+    """Where the pixels of a slice are, and what their bits mean; ``offset`` is None where they must be decoded."""
+
+    path: Path
+    syntax: str
+    shape: tuple[int, int]
+    stored_bits: int
+    signed: bool
+    rescale: tuple[float, float]
+    padding: tuple[int, int] | None
+    offset: int | None = None
+    frame: int = 0
+
+    @classmethod
+    def of(cls, one: Slice) -> Pixels:
+        """Return the pixels of a slice that keeps the rules."""
+        slope, offset = one.alike.rescale.tolist()
+        return cls(
+            path=one.path,
+            syntax=one.alike.syntax,
+            shape=one.alike.shape,
+            stored_bits=one.alike.bits[1],
+            signed=one.alike.signed,
+            rescale=(slope, offset),
+            padding=one.alike.padding,
+            offset=one.offset,
+            frame=one.frame,
+        )
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """Return the least and the highest value that the stored bits can say."""
+        half = 1 << (self.stored_bits - 1)
+        return (-half, half - 1) if self.signed else (0, 2 * half - 1)
+
+
+def voxels(slices: Sequence[Pixels], store: Store) -> tuple[np.ndarray, np.ndarray | None]:
     """Return HU, (z, y, x) int16 or float32 in ``store``, and where the scanner measured; None where everywhere.
 
     Raises
@@ -326,24 +363,24 @@ def voxels(series: Series, store: Store) -> tuple[np.ndarray, np.ndarray | None]
     ScanError
         If a slice cannot be decoded, or holds values that its header excludes.
     """
-    slope, offset = series.slices[0].alike.rescale
-    decoded = _decoded(series)
-    whole = float(slope).is_integer() and float(offset).is_integer()
-    volume = store.array(series.shape, np.int16 if whole else np.float32)
+    slope, offset = slices[0].rescale
+    shape = (len(slices), *slices[0].shape)
+    frames = Counter(one.path for one in slices)
+    volume = store.array(shape, np.int16 if slope.is_integer() and offset.is_integer() else np.float32)
     imaged = None
-    for number, one in enumerate(series.slices):
-        stored = decoded(one)
+    for number, one in enumerate(slices):
+        stored = _decoded(one, many=frames[one.path] > 1)
         if volume.dtype == np.int16 and not _fits_int16(stored, slope, offset):
-            before, volume = volume, store.array(series.shape, np.float32)
+            before, volume = volume, store.array(shape, np.float32)
             volume[:number] = before[:number]
         if volume.dtype == np.int16 and slope == 1 and stored.dtype.itemsize == 2:
             # The result fits, so the carry beyond 16 bits that is dropped here was none.
             np.add(stored.view(np.int16), np.array(int(offset) & 0xFFFF, np.uint16).view(np.int16), out=volume[number])
         else:
             volume[number] = stored.astype(np.float64) * slope + offset
-        filling = _filling(stored, one.alike)
+        filling = _filling(stored, one)
         if filling is not None:
-            imaged = store.array(series.shape, np.bool_) if imaged is None else imaged
+            imaged = store.array(shape, np.bool_) if imaged is None else imaged
             volume[number][filling] = AIR_HU
             imaged[number] = filling
     return volume, None if imaged is None else np.logical_not(imaged, out=imaged)
@@ -354,46 +391,33 @@ def _fits_int16(stored: np.ndarray, slope: float, offset: float) -> bool:
     return bool(stored.min() * slope + offset >= limits.min and stored.max() * slope + offset <= limits.max)
 
 
-def _range(one: Alike) -> tuple[int, int]:
-    """Return the least and the highest value that the stored bits can say."""
-    stored = one.bits[1]
-    return (-(1 << (stored - 1)), (1 << (stored - 1)) - 1) if one.signed else (0, (1 << stored) - 1)
+def _decoded(one: Pixels, *, many: bool) -> np.ndarray:
+    """Return the pixels of a slice as they are stored, (y, x) whole numbers."""
+    source = _native if one.offset is not None else partial(_packed, many=many)
+    stored = attempt("bad-pixels", "every slice must be decodable", lambda: source(one))
+    if stored.shape != one.shape or stored.dtype.kind not in "iu":
+        got = f"{stored.shape} {stored.dtype}"
+        raise ScanError("bad-pixels", f"a slice must be {one.shape} whole numbers; got {got}")
+    low, high = one.ends
+    if stored.min() < low or stored.max() > high:
+        outside = (stored < low) | (stored > high)
+        if one.padding is None or not _declared(stored, one.padding)[outside].all():
+            bits = one.stored_bits
+            raise ScanError("bad-pixels", f"pixels must lie within their {bits} stored bits; some lie beyond")
+    return stored
 
 
-def _decoded(series: Series) -> Callable[[Slice], np.ndarray]:
-    """Return what gives the pixels of a slice as they are stored, (y, x) whole numbers."""
-    low, high = _range(series.slices[0].alike)
-    padding = series.slices[0].alike.padding
-    frames = Counter(one.path for one in series.slices)
-
-    def decode(one: Slice) -> np.ndarray:
-        source = _native if one.offset is not None else partial(_packed, many=frames[one.path] > 1)
-        stored = attempt("bad-pixels", "every slice must be decodable", lambda: source(one))
-        if stored.shape != one.alike.shape or stored.dtype.kind not in "iu":
-            got = f"{stored.shape} {stored.dtype}"
-            raise ScanError("bad-pixels", f"a slice must be {one.alike.shape} whole numbers; got {got}")
-        if stored.min() < low or stored.max() > high:
-            outside = (stored < low) | (stored > high)
-            if padding is None or not _declared(stored, padding)[outside].all():
-                bits = one.alike.bits[1]
-                raise ScanError("bad-pixels", f"pixels must lie within their {bits} stored bits; some lie beyond")
-        return stored
-
-    return decode
-
-
-def _native(one: Slice) -> np.ndarray:
+def _native(one: Pixels) -> np.ndarray:
     """Read pixels that lie in the file as they are."""
-    kind = f"{header.NATIVE[one.alike.syntax]}{'i' if one.alike.signed else 'u'}2"
-    count = one.alike.shape[0] * one.alike.shape[1]
-    found = np.fromfile(one.path, kind, count=count, offset=one.offset or 0)
-    return found.astype(found.dtype.newbyteorder("="), copy=False).reshape(one.alike.shape)
+    kind = f"{header.NATIVE[one.syntax]}{'i' if one.signed else 'u'}2"
+    found = np.fromfile(one.path, kind, count=one.shape[0] * one.shape[1], offset=one.offset or 0)
+    return found.astype(found.dtype.newbyteorder("="), copy=False).reshape(one.shape)
 
 
-def _packed(one: Slice, *, many: bool) -> np.ndarray:
+def _packed(one: Pixels, *, many: bool) -> np.ndarray:
     """Decode pixels by pydicom's plug-ins."""
     data = _dataset(one.path)
-    if one.alike.syntax.startswith(COMPRESSED) and not re.search(END_OF_PICTURE, data.PixelData[-TAIL_BYTES:]):
+    if one.syntax.startswith(COMPRESSED) and not re.search(END_OF_PICTURE, data.PixelData[-TAIL_BYTES:]):
         raise ScanError("bad-pixels", "a compressed slice must end with its end mark; one does not")
     return np.asarray(pixel_array(data, index=one.frame if many else None))
 
@@ -411,7 +435,7 @@ def _declared(stored: np.ndarray, padding: tuple[int, int]) -> np.ndarray:
     return (stored >= low) & (stored <= high)
 
 
-def _filling(stored: np.ndarray, one: Alike) -> np.ndarray | None:
+def _filling(stored: np.ndarray, one: Pixels) -> np.ndarray | None:
     """Return where a slice holds filling instead of a measurement, (y, x) bool; None for nowhere.
 
     Declared padding that is also a value of air or tissue counts only where it reaches the slice's edge: inside
@@ -436,18 +460,54 @@ def _filling(stored: np.ndarray, one: Alike) -> np.ndarray | None:
 
 
 def task(request: dict[str, Any], store: Store) -> dict[str, object]:
-    """Read a folder of DICOM files into shared memory, as the keeper does it."""
+    """Read a folder of DICOM files as the keeper does it.
+
+    Packed pixels are decoded into shared memory. Pixels that lie in the files as they are need no decoder: the answer
+    says where they lie (``plan``), and ``planned`` reads them, which spares a copy of the volume.
+    """
     found = checked(Path(request["path"]).rglob("*"))
-    values, imaged = voxels(found, store)
     one = found.slices[0].alike
-    return {
-        "arrays": [values] if imaged is None else [values, imaged],
+    said: dict[str, object] = {
         "spacing_mm": found.grid.spacing_mm,
         "origin_mm": found.grid.origin_mm,
         "axes": found.grid.axes.tolist(),
         "acquired": acquired(found),
         "uids": [one.value("SeriesInstanceUID"), one.value("FrameOfReferenceUID")],
     }
+    if all(each.offset is not None for each in found.slices):
+        places = [(str(each.path), each.offset) for each in found.slices]
+        stored = {name: getattr(one, name) for name in ("syntax", "shape", "bits", "signed", "padding")}
+        return {**said, "plan": {"places": places, "rescale": one.rescale.tolist(), **stored}}
+    values, imaged = voxels([Pixels.of(each) for each in found.slices], store)
+    return {**said, "arrays": [values] if imaged is None else [values, imaged]}
+
+
+def planned(plan: dict[str, Any]) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read the pixels of a plan: HU and where the scanner measured, as ``voxels`` returns them.
+
+    Raises
+    ------
+    ScanError
+        If a file has changed since, or holds values that its header excludes.
+    """
+    padding = None if plan["padding"] is None else (int(plan["padding"][0]), int(plan["padding"][1]))
+    one = Pixels(
+        path=Path(),
+        syntax=plan["syntax"],
+        shape=(int(plan["shape"][0]), int(plan["shape"][1])),
+        stored_bits=int(plan["bits"][1]),
+        signed=bool(plan["signed"]),
+        rescale=(float(plan["rescale"][0]), float(plan["rescale"][1])),
+        padding=padding,
+    )
+    return voxels([replace(one, path=Path(path), offset=int(offset)) for path, offset in plan["places"]], _Own())
+
+
+class _Own:
+    """Memory of this process."""
+
+    def array(self, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+        return np.zeros(shape, dtype)
 
 
 def rules(request: dict[str, Any], _: Store) -> dict[str, object]:
