@@ -14,8 +14,9 @@ import numpy as np
 from monitor.scan import Person
 from monitor.study import Visit
 
-SAME_SLICES = 0.5
-"""Two scans that share this much of the shorter one's slices, voxel for voxel, are one scan: noise never repeats."""
+SAME_SLICES = 0.9
+"""Two scans that share this much of the shorter one's slices, voxel for voxel, are one scan: noise never repeats.
+Not all, for a copy may have been cut or mended; not fewer, for pictures without noise may share empty ends."""
 
 DIGEST_BYTES = 8
 """Length of a slice's hash: two of a million slices agree by chance once in ten million studies."""
