@@ -219,8 +219,16 @@ def write_table(table: pd.DataFrame, stem: Path) -> None:
         elif kind.startswith("datetime"):
             plain[name] = plain[name].dt.strftime("%Y-%m-%d")
         elif kind in ("string", "str", "object"):
-            plain[name] = plain[name].map(_harmless, na_action="ignore")
+            plain[name] = plain[name].map(harmless, na_action="ignore")
     plain.to_csv(f"{stem}.csv", index=False, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
+
+
+def harmless(text: object) -> object:
+    """Return a text that no spreadsheet runs; a lone CR would end the row, and becomes a line feed."""
+    if not isinstance(text, str):
+        return text
+    plain = text.replace("\r\n", "\n").replace("\r", "\n")
+    return f"'{plain}" if text.startswith(FORMULA_STARTS) else plain
 
 
 def write_labels(path: Path, labels_zyx: np.ndarray, like: sitk.Image) -> None:
@@ -429,14 +437,6 @@ def _plain(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _harmless(text: object) -> object:
-    """Return a text that no spreadsheet runs; a lone CR would end the row, and becomes a line feed."""
-    if not isinstance(text, str):
-        return text
-    plain = text.replace("\r\n", "\n").replace("\r", "\n")
-    return f"'{plain}" if text.startswith(FORMULA_STARTS) else plain
 
 
 def _link(source: Path, target: Path) -> None:
