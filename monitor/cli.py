@@ -192,6 +192,8 @@ def demo(
     with _progress() as tell:
         found = pipeline.follow(study, results, workers=workers, progress=tell)
     _summary(found)
+    export_command(results, folder / "tables", "xlsx")
+    report(results, str(found.tables["patients"]["patient_id"].iloc[0]), folder / "report.html")
     if serve:
         dashboard(results, port=port)
 

@@ -15,12 +15,12 @@ from pathlib import Path
 import pandas as pd
 
 from monitor import store
-from monitor._index.series import Series, Texts, has_secret
+from monitor._index.series import Series, Texts, bare, has_secret
 from monitor._scan import fence
 from monitor.types import ScanError, StudyError
 
 PLAIN_NAME = re.compile(
-    r"(|ct|dicom|dcm|data|export|images?|img|im|pa|pat|patient|st|study|se|ser|series|scan|v|visit)[-_ ]?\d{0,6}"
+    r"(|ct|dicom|dcm|data|export|images?|img|im|p|pa|pat|patient|st|study|se|ser|series|scan|v|visit)[-_ ]?\d{0,6}"
 )
 """Folders that name no one: words of DICOM media and a short number, in small letters (DICOM PS3.10 8.2)."""
 
@@ -58,7 +58,9 @@ def write_study(
     """Write the study; each file whole or not at all, the key readable by its owner alone."""
     target.mkdir(parents=True, exist_ok=True)
     chosen = [one for one in series if one.chosen]
-    everyone = frozenset().union(*(one.secrets for one in series))
+    # An id that is kept is none to hide.
+    kept = {bare(one.patient_id) for one in series if one.patient_id == one.person.dicom_patient_id}
+    everyone = frozenset().union(*(one.secrets for one in series)) - kept
     parts = {patient: {one.body_part for one in chosen if one.patient_id == patient} for (patient,) in _ids(chosen)}
     visits = []
     for one in chosen:

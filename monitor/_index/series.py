@@ -207,19 +207,20 @@ def _secrets(said: Texts) -> frozenset[str]:
     """Return what must not be in a path or a word: parts of names and ids, dates of birth, UIDs; letters and digits."""
     names = ("PatientID", "OtherPatientIDs", "PatientName", "AccessionNumber", "StudyID", "StudyInstanceUID")
     texts = [text for name in (*names, "SeriesInstanceUID") for text in said.get(name, [])]
-    parts = {_bare(part) for text in texts for part in (text, *re.split(r"[\^=,;\s._-]+", text) * ("." not in text))}
-    birth = _bare(_one(said, "PatientBirthDate"))
+    parts = {bare(part) for text in texts for part in (text, *re.split(r"[\^=,;\s._-]+", text) * ("." not in text))}
+    birth = bare(_one(said, "PatientBirthDate"))
     turned = {birth[6:] + birth[4:6] + birth[:4]} if len(birth) == len("20140331") else set()
     return frozenset(part for part in {*parts, birth, *turned} if len(part) >= LEAST_TOKEN)
 
 
-def _bare(text: str) -> str:
+def bare(text: str) -> str:
+    """Return the letters and digits of a text, in small letters."""
     return re.sub(r"[\W_]", "", text).lower()
 
 
 def has_secret(text: str, secrets: frozenset[str]) -> bool:
     """Tell whether a text holds one of the parts that identify, whatever stands between its letters."""
-    return any(secret in _bare(text) for secret in secrets)
+    return any(secret in bare(text) for secret in secrets)
 
 
 def _clean(text: str, secrets: frozenset[str]) -> str:
