@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import SimpleITK as sitk
 
-from monitor import pipeline, points, store, tables
+from monitor import grid, pipeline, points, store, tables
 from monitor.phantom import PhantomVisit
 from monitor.types import StudyError
 from tests.conftest import SHARED, write_visits
@@ -186,3 +187,31 @@ def test_real_limbs(tmp_path: Path) -> None:
     assert np.median(errors) < 0.15
     kinds = found.tables["lineage"]["kind"].tolist()
     assert sorted(kinds) == ["new", "resolved"]
+
+
+@pytest.mark.slow
+def test_what_the_scanner_did_not_measure_is_not_in_the_field(
+    limb_visits: list[PhantomVisit], limb_results: store.Results, tmp_path: Path
+) -> None:
+    """A lesion that lies in the padding of a later scan is neither there nor resolved: it was not seen."""
+    table = limb_results.tables["lesions"]
+    first = table[table["status"] == "baseline"]
+    later = table[(table["visit_id"] == limb_visits[1].visit_id) & table["lesion_id"].isin(first["lesion_id"])]
+    lost = later.sort_values("volume_mm3").iloc[-1]
+    image = limb_visits[1].scan.image
+    values = grid.array(image).copy()
+    where = grid.to_mm(image, np.argwhere(np.ones(values.shape, bool)))[:, :2]
+    away = np.linalg.norm(where - lost[["x_mm", "y_mm"]].to_numpy(float), axis=1).reshape(values.shape)
+    values[away < 15] = -2000
+    sitk.WriteImage(limb_visits[0].scan.image, str(tmp_path / "V0.nrrd"))
+    sitk.WriteImage(grid.image_like(values, image), str(tmp_path / "V1.nrrd"))
+    rows = [{"patient_id": "P", "visit_id": f"V{k}", "date": f"202{k}-01-01", "path": f"V{k}.nrrd"} for k in range(2)]
+    pd.DataFrame(rows).to_csv(tmp_path / "visits.csv", index=False)
+    found = pipeline.follow(tmp_path).tables
+    assert len(found["refused"]) == 0
+    before = found["lesions"].query("visit_id == 'V0'")
+    place = first.set_index("lesion_id").loc[lost["lesion_id"], ["x_mm", "y_mm", "z_mm"]].to_numpy(float)
+    near = np.linalg.norm(before[["x_mm", "y_mm", "z_mm"]].to_numpy(float) - place, axis=1).argmin()
+    own = found["lesions"][found["lesions"]["lesion_id"] == before["lesion_id"].iloc[near]]
+    assert own["status"].tolist() == ["baseline", "not_in_field"]
+    assert found["visits"]["in_field"].iloc[1] < found["visits"]["in_field"].iloc[0]
