@@ -11,7 +11,7 @@ STEPS = {"anatomy", "lesions", "describe", "registration", "tracking", "burden",
 SHARED = {"tables", "types", "errors", "grid"}
 RANKS = (
     SHARED,
-    {"study", "scan", "conditions", "phantom", "store", "figures"},
+    {"study", "scan", "conditions", "phantom", "store", "figures", "words"},
     {"points", "admit"},
     STEPS,
     {"record"},

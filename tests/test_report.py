@@ -140,7 +140,7 @@ def test_every_state_of_a_lesion_has_words(page):
         "not in field",
         "merged into 1",
         "split from 1",
-        "+ new",
+        "✚ new",
         "▲ grown",
         "▼ shrunk",
         "= stable",

@@ -88,7 +88,7 @@ def _panel(ax: Axes, wide: pd.DataFrame, name: str, events: pd.DataFrame) -> Non
     for chosen, height, marker in ((whole & ~like, values[""], "o"), (~whole, values["_observed"], "^")):
         ax.plot(years[chosen], height[chosen], marker, mfc="white", mec=INK, mew=1.2, ms=5.5, ls="none")
     _dress(ax, years, events)
-    ax.set_title(f"{words.quantity(name)} ({unit})", fontsize=9, loc="left", pad=14)
+    ax.set_title(f"{words.quantity_name(name)} ({unit})", fontsize=9, loc="left", pad=14)
 
 
 def _dress(ax: Axes, years: np.ndarray, events: pd.DataFrame) -> None:

@@ -185,7 +185,7 @@ def _finding(one: Patient, last: pd.Series, name: str) -> Finding:
         said.append("There is no comparison with the baseline.")
     if before is not None and (since is None or before["from_visit"] != since["from_visit"]):
         said.append(_changed(one, before, "the visit before"))
-    return Finding(words.quantity(name), _headline(one, since), said)
+    return Finding(words.quantity_name(name), _headline(one, since), said)
 
 
 def _headline(one: Patient, since: pd.Series | None) -> words.Mark:
@@ -292,7 +292,7 @@ def burden_grid(one: Patient) -> Grid:
 def _head(name: str) -> str:
     unit = next(column.unit for column in tables.LESIONS if column.name == name)
     printed = words.unit(unit)
-    short = {"mass_mg": "Mass", "volume_mm3": "Volume of mineral"}.get(name, words.quantity(name))
+    short = {"mass_mg": "Mass", "volume_mm3": "Volume of mineral"}.get(name, words.quantity_name(name))
     return f"{short}, {printed}" if printed else short
 
 
@@ -478,7 +478,7 @@ def _trend_row(row: dict[str, Any]) -> list[Cell]:
     note = "" if pd.isna(row["note"]) else str(row["note"])
     value = words.amount(row["estimate"], row["unit"], sign=True)
     return [
-        Cell(words.quantity(words.text(row["quantity"])), scale),
+        Cell(words.quantity_name(words.text(row["quantity"])), scale),
         Cell(where),
         Cell(term),
         Cell(value, words.limits(row["lo"], row["hi"], row["unit"], sign=True)),
@@ -522,7 +522,7 @@ def refused_grid(one: Patient) -> Grid:
 def rules(one: Patient) -> list[tuple[str, str]]:
     """Return the rule by which each quantity was measured."""
     own = one.tables["burden"][["quantity", "rule_id"]].dropna().drop_duplicates()
-    return [(words.quantity(name), rule) for name, rule in own.to_numpy().tolist()]
+    return [(words.quantity_name(name), rule) for name, rule in own.to_numpy().tolist()]
 
 
 def _abreast(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:

@@ -4,70 +4,43 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-RESEARCH_ONLY = "Research use only, not for diagnosis."
-"""Stands at the top and at the end."""
+from monitor import words
+from monitor.words import (
+    MISSING,
+    QUANTITIES,
+    RESEARCH_ONLY,
+    STATUSES,
+    THIN,
+    VERDICTS,
+    Mark,
+    day,
+    mark,
+    quantity_name,
+    years,
+)
 
-THIN = "\u202f"
-"""Narrow space that does not break: between groups of digits, and between a number and its unit."""
-
-MISSING = "–"
-"""A cell without a number."""
-
-QUANTITIES = {
-    "volume_mm3": "Volume of mineral",
-    "excess_hu_mm3": "Excess HU",
-    "mass_mg": "Mass (hydroxyapatite equivalent)",
-    "agatston": "Agatston score",
-    "threshold_volume_mm3": "Volume above the threshold",
-    "envelope_mm3": "Envelope volume",
-    "n_lesions": "Lesions",
-}
-"""Quantities by the names of the tables, in the order in which they are told."""
+# The report takes its words from here, the shared ones too.
+__all__ = [
+    "MISSING",
+    "QUANTITIES",
+    "RESEARCH_ONLY",
+    "STATUSES",
+    "THIN",
+    "VERDICTS",
+    "Mark",
+    "day",
+    "mark",
+    "quantity_name",
+    "years",
+]
 
 UNITS = {"mm3": (1.0, "mm³"), "HU mm3": (1000.0, "HU·cm³"), "mm2": (1.0, "mm²"), "1": (1.0, "")}
 """How the units of the tables are printed, and what a number is divided by for that."""
 
-VERDICTS = {
-    "increased": ("▲", "increased", "more"),
-    "decreased": ("▼", "decreased", "less"),
-    "no_detectable_change": ("=", "no detectable change", "same"),
-    "not_comparable": ("×", "not comparable", "unknown"),
-}
-"""Symbol, words and tone of a verdict; colour is never all there is."""
-
-STATUSES = {
-    "baseline": ("●", "baseline", "same"),
-    "new": ("+", "new", "more"),
-    "first_seen": ("○", "first seen", "unknown"),
-    "grown": ("▲", "grown", "more"),
-    "stable": ("=", "stable", "same"),
-    "shrunk": ("▼", "shrunk", "less"),
-    "resolved": ("○", "resolved", "less"),
-    "merged": ("→", "merged", "unknown"),
-    "split": ("←", "split", "unknown"),
-    "not_in_field": ("×", "not in field", "unknown"),
-}
-"""Symbol, words and tone of a lesion's status."""
-
 TERMS = {"rate": "rate", "change_of_rate": "change of rate at the start of treatment", "level": "level at the origin"}
 """What an estimate is, as it is printed."""
-
-Mark = tuple[str, str, str]
-"""Symbol, words and tone."""
-
-
-def mark(marks: dict[str, Mark], name: Any) -> Mark:
-    """Return the mark of a status or verdict; one that is not known is shown by its own name.
-
-    >>> mark(VERDICTS, "increased"), mark(VERDICTS, pd.NA)
-    (('▲', 'increased', 'more'), ('', '–', 'unknown'))
-    """
-    if pd.isna(name):
-        return "", MISSING, "unknown"
-    return marks.get(str(name), ("", str(name).replace("_", " "), "unknown"))
 
 
 def text(value: Any) -> str:
@@ -92,14 +65,7 @@ def number(value: Any, named: Any = "", *, sign: bool = False) -> str:
     >>> number(-12.34, sign=True), number(12.34, sign=True), number(float("inf")), number(114541.7, "HU mm3")
     ('−12.3', '+12.3', '∞', '115')
     """
-    if pd.isna(value):
-        return MISSING
-    size = abs(float(value)) / _printed(named)[0]
-    digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3
-    plain = "∞" if np.isinf(size) else f"{size:,.{digits}f}".replace(",", THIN)
-    plain = plain.rstrip("0").rstrip(".") if "." in plain else plain
-    minus = float(value) < 0 and plain != "0"
-    return ("−" if minus else "+" if sign and plain != "0" else "") + plain
+    return MISSING if pd.isna(value) else words.number(float(value) / _printed(named)[0], sign=sign)
 
 
 def unit(named: Any) -> str:
@@ -142,20 +108,6 @@ def _text(named: Any) -> str:
     return "" if pd.isna(named) else str(named)
 
 
-def day(value: Any) -> str:
-    """Return a date."""
-    return MISSING if pd.isna(value) else f"{pd.Timestamp(value):%Y-%m-%d}"
-
-
-def years(value: Any) -> str:
-    """Return a time since the baseline.
-
-    >>> years(0.0), years(-0.42), years(1.36)
-    ('0.00', '−0.42', '1.36')
-    """
-    return MISSING if pd.isna(value) else f"{float(value):.2f}".replace("-", "−")
-
-
 def span(value: Any) -> str:
     """Say when a visit lies.
 
@@ -195,15 +147,6 @@ def place(compartment: Any) -> str:
     ('all compartments', 'left thigh')
     """
     return "all compartments" if compartment == "total" else text(compartment).replace("_", " ")
-
-
-def quantity(name: str) -> str:
-    """Return the name of a quantity as it is printed.
-
-    >>> quantity("mass_mg"), quantity("volume_mm3_per_m2")
-    ('Mass (hydroxyapatite equivalent)', 'volume mm3 per m2')
-    """
-    return QUANTITIES.get(name, name.replace("_", " "))
 
 
 def listed(words: list[str]) -> str:

@@ -1,0 +1,117 @@
+"""Numbers, verdicts and statuses in words: the same on the page, in the report and on the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+RESEARCH_ONLY = "Research use only, not for diagnosis."
+"""Stands wherever numbers are shown."""
+
+THIN = "\u202f"
+"""Narrow space that does not break: between groups of digits, and between a number and its unit."""
+
+MISSING = "–"
+"""A cell without a number."""
+
+
+class Mark(NamedTuple):
+    """A word with a symbol, so that colour is never all there is, and the name of its colour."""
+
+    symbol: str
+    word: str
+    tone: str
+
+
+QUANTITIES = {
+    "volume_mm3": "Volume of mineral",
+    "excess_hu_mm3": "Excess HU",
+    "mass_mg": "Mass",
+    "agatston": "Agatston score",
+    "n_lesions": "Lesions",
+    "threshold_volume_mm3": "Volume above the threshold",
+    "envelope_mm3": "Envelope volume",
+}
+"""Quantities by the names of the tables, in the order in which they are offered."""
+
+VERDICTS = {
+    "increased": Mark("▲", "increased", "more"),
+    "decreased": Mark("▼", "decreased", "less"),
+    "no_detectable_change": Mark("=", "no detectable change", "same"),
+    "not_comparable": Mark("×", "not comparable", "unknown"),
+}
+"""Verdicts of table ``changes``."""
+
+STATUSES = {
+    "baseline": Mark("●", "baseline", "same"),
+    "new": Mark("✚", "new", "more"),
+    "first_seen": Mark("◌", "first seen", "unknown"),
+    "grown": Mark("▲", "grown", "more"),
+    "stable": Mark("=", "stable", "same"),
+    "shrunk": Mark("▼", "shrunk", "less"),
+    "resolved": Mark("○", "resolved", "less"),
+    "merged": Mark("⤙", "merged", "unknown"),
+    "split": Mark("⤚", "split", "unknown"),
+    "not_in_field": Mark("∅", "not in the field", "unknown"),
+}
+"""Statuses of table ``lesions``."""
+
+
+def mark(marks: Mapping[str, Mark], name: Any) -> Mark:
+    """Return the mark of a status or verdict; what is unknown is shown by its own name.
+
+    >>> mark(VERDICTS, "increased").symbol
+    '▲'
+    >>> mark(VERDICTS, pd.NA).word
+    '–'
+    """
+    if pd.isna(name):
+        return Mark("", MISSING, "unknown")
+    return marks.get(str(name), Mark("", str(name).replace("_", " "), "unknown"))
+
+
+def quantity_name(quantity: str) -> str:
+    """Return the name of a quantity as it is printed.
+
+    >>> quantity_name("mass_mg"), quantity_name("volume_mm3_per_m2")
+    ('Mass', 'volume mm3 per m2')
+    """
+    return QUANTITIES.get(quantity, quantity.replace("_", " "))
+
+
+def number(value: Any, *, sign: bool = False) -> str:
+    """Return a number with three digits or all before the point, thousands apart; missing is a dash.
+
+    >>> number(12345.6).replace(THIN, " "), number(0.1234), number(7.0), number(float("nan"))
+    ('12 346', '0.123', '7', '–')
+    >>> number(-12.34, sign=True), number(12.34, sign=True)
+    ('−12.3', '+12.3')
+    """
+    if pd.isna(value):
+        return MISSING
+    size = abs(float(value))
+    if np.isinf(size):
+        text = "∞"
+    else:
+        digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3
+        text = f"{size:,.{digits}f}".replace(",", THIN)
+        text = text.rstrip("0").rstrip(".") if "." in text else text
+    minus = float(value) < 0 and text != "0"
+    return ("−" if minus else "+" if sign and text != "0" else "") + text
+
+
+def years(value: Any) -> str:
+    """Return a time since the baseline.
+
+    >>> years(0.0), years(-0.42), years(1.36)
+    ('0.00', '−0.42', '1.36')
+    """
+    return MISSING if pd.isna(value) else f"{float(value):.2f}".replace("-", "−")
+
+
+def day(value: Any) -> str:
+    """Return a date."""
+    return MISSING if pd.isna(value) else f"{pd.Timestamp(value):%Y-%m-%d}"
