@@ -125,6 +125,8 @@ class Registration:
         Displacement ``u`` in mm on a baseline grid, vector float32 or float64; None for an affine map.
     residual_mm : float
         Disagreement of two independently optimised maps, mm; NaN where it was not measured.
+    residual_hi_mm : float
+        Upper 95 % limit of the mean error, mm; NaN where it was not measured.
     method : str
         The stages that made it, for the record.
     """
@@ -132,12 +134,13 @@ class Registration:
     matrix: np.ndarray
     field_mm: sitk.Image | None = None
     residual_mm: float = nan
+    residual_hi_mm: float = nan
     method: str = "identity"
 
     @classmethod
     def identity(cls) -> Registration:
         """Return the map of a scan onto itself."""
-        return cls(matrix=np.eye(4), residual_mm=0.0)
+        return cls(matrix=np.eye(4), residual_mm=0.0, residual_hi_mm=0.0)
 
     def from_baseline(self, points_mm: np.ndarray) -> np.ndarray:
         """Map baseline points, (N, 3) LPS mm, to the visit; extrapolated outside the field."""

@@ -293,7 +293,7 @@ class TestRepeatability:
         [
             ({"scene": "arm"}, "scene must be one of gaci, myositis, jdm, limb; got 'arm'"),
             ({"warp_mm": 9.0}, "warp_mm must lie in 0 to 4.*got 9"),
-            ({"bend_deg": 60.0}, "bend_deg must lie in -10 to 25"),
+            ({"bend_deg": 60.0}, "bend_deg must lie in -10 to 30"),
             ({"scene": "gaci", "bend_deg": 5.0}, "scene without a joint"),
             ({"kvp": 50.0}, "kvp must lie in 70 to 140 kV; got 50"),
             ({"noise_hu": [1.0, 2.0, 3.0]}, "one for each of 2 visits; got 3"),

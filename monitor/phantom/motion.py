@@ -23,7 +23,7 @@ FREE_MM = 16.0
 MAX_WARP_MM = 4.0
 """Beyond it the warp, slowed from FREE_MM to RIGID_RIM_MM of a bone, could fold."""
 
-BEND_RANGE_DEG = (-10.0, 25.0)
+BEND_RANGE_DEG = (-10.0, 30.0)
 """Beyond it the skin of the bent side could fold."""
 
 _CLEAR_ANGLE = np.deg2rad(50.0)

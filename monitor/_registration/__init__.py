@@ -1,0 +1,1 @@
+"""Parts of ``monitor.registration``: scales, starts, linear maps, bending, and whether to believe it."""

@@ -1,0 +1,181 @@
+"""Where to begin: the pose as the scanner says, and where that does not match, any other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import fft
+from scipy.spatial.transform import Rotation
+
+from monitor import grid
+from monitor._registration import linear, match
+from monitor._registration.match import Points
+from monitor._registration.scales import WINDOW_HU, Scale
+
+SEARCH_VOXELS, SEARCH_MM = 20, (8.0, 20.0)
+"""Voxels along the longer scan in the search, and limits of their side, mm: thick bones are still seen."""
+
+SEARCH_OVERLAP = 0.3
+"""Least fraction of the greatest possible overlap that a shift in the search must have."""
+
+TURNS = 240
+"""Turns that are tried where the scanner's pose does not match: neighbours are 30 degrees apart."""
+
+REFINED, COMPARED = 24, 3
+"""Starts that are optimised at the coarse scale, and of them at the next, best first."""
+
+SURE = (0.95, 0.65)
+"""Correlation and share from which the scanner's pose is not doubted."""
+
+BETTER = 0.15
+"""Information, nats, that another pose must have more than the scanner's: symmetry deceives more than headers."""
+
+POINTS = (5_000, 15_000)
+"""Points that are compared in the search for a start, at the coarse scale and at the next."""
+
+LOOKED_AT = 60_000
+"""About how many voxels tell how alike two scans are."""
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How alike two scans are under a map: correlation of HU, and the share of the smaller body that both see."""
+
+    correlation: float
+    share: float
+
+    @property
+    def information(self) -> float:
+        """Information of one scan about the other, nats a voxel of the smaller body, as if they were Gaussian.
+
+        Correlation alone is as great where one leg lies on the other leg and the rest on nothing.
+        """
+        return -0.5 * self.share * float(np.log1p(-(min(max(self.correlation, 0.0), 0.999) ** 2)))
+
+
+def likeness(fixed: Scale, moving: Scale, matrix: np.ndarray) -> Likeness:
+    """Compare two scans under a linear map."""
+    return likeness_under(fixed, moving, lambda points_mm: grid.apply_affine(matrix, points_mm))
+
+
+def likeness_under(fixed: Scale, moving: Scale, carry: Callable[[np.ndarray], np.ndarray]) -> Likeness:
+    """Compare two scans where both look and either has a body; ``carry`` takes fixed points to the moving scan."""
+    index = np.argwhere(np.isfinite(fixed.hu))
+    index = index[:: 1 + len(index) // LOOKED_AT]
+    there = carry(grid.apply_affine(fixed.matrix, index))
+    hu = moving.at(there, moving.hu)
+    body = fixed.body[tuple(index.T)]
+    other = np.nan_to_num(moving.at(there, moving.body.view(np.uint8))) > 0.5
+    seen = np.isfinite(hu)
+    either = (body | other) & seen
+    fixed_mm3 = float(fixed.body.sum()) * fixed.voxel_mm3
+    smaller = min(fixed_mm3, float(moving.body.sum()) * moving.voxel_mm3)
+    share = float((body & other & seen).sum() / max(body.sum(), 1)) * fixed_mm3 / max(smaller, 1.0)
+    if either.sum() < linear.FEWEST:
+        return Likeness(0.0, share)
+    one, two = fixed.hu[tuple(index[either].T)], hu[either]
+    return Likeness(float(np.corrcoef(one, two)[0, 1]), min(share, 1.0))
+
+
+def find(scales: list[tuple[Scale, Scale]]) -> np.ndarray:
+    """Return pose and growth to start from, (4, 4), fixed mm to moving mm.
+
+    Parameters
+    ----------
+    scales : list of (fixed, moving)
+        The coarse scale and the next.
+    """
+    (fixed, moving), (fixed_next, moving_next) = scales
+    points = match.choose(fixed, POINTS[0]), match.choose(fixed_next, POINTS[1])
+    coarse = _Coarse(fixed, moving)
+    still = [np.eye(4), _shifted(_middle(moving) - _middle(fixed)), coarse.placed(np.eye(3))[1]]
+    best = _refined(still, scales, points, compared=1)
+    said = likeness(fixed_next, moving_next, best)
+    if said.correlation >= SURE[0] and said.share >= SURE[1]:
+        return best
+    found = sorted((coarse.placed(turn) for turn in _turns()), key=lambda one: -one[0])
+    other = _refined([matrix for _, matrix in found[:REFINED]], scales, points, compared=COMPARED)
+    gain = likeness(fixed_next, moving_next, other).information - said.information
+    return other if gain > BETTER else best
+
+
+def _refined(
+    starts: list[np.ndarray], scales: list[tuple[Scale, Scale]], points: tuple[Points, Points], *, compared: int
+) -> np.ndarray:
+    """Optimise starts at the coarse scale, the best of them at the next, and return the best of these."""
+    for pair, some, kept in zip(scales, points, (compared, 1), strict=True):
+        better = [linear.similar(some, pair[1], linear.rigid(some, pair[1], start)) for start in starts]
+        alike = [likeness(*pair, matrix).information for matrix in better]
+        starts = [better[place] for place in np.argsort(alike, kind="stable")[::-1][:kept]]
+    return starts[0]
+
+
+class _Coarse:
+    """Both scans on equal isotropic voxels, for the search over all shifts at once."""
+
+    def __init__(self, fixed: Scale, moving: Scale) -> None:
+        self.moving = moving
+        longest = max(float((np.array(one.hu.shape) * one.sides_mm).max()) for one in (fixed, moving))
+        self.side_mm = float(np.clip(longest / SEARCH_VOXELS, *SEARCH_MM))
+        hu, self.corner = _cubes(fixed, np.eye(3), self.side_mm)
+        # No turn makes a scan longer than its diagonal.
+        diagonal = int(np.ceil(np.linalg.norm(np.array(moving.hu.shape) * moving.sides_mm) / self.side_mm)) + 1
+        self.size = [fft.next_fast_len(n + diagonal, real=True) for n in hu.shape]
+        self.fixed = [fft.rfftn(part, self.size) for part in _moments(hu)]
+
+    def placed(self, turn: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return the highest masked correlation over all shifts of a turned scan, and its matrix (Padfield 2012)."""
+        hu, corner = _cubes(self.moving, turn, self.side_mm)
+        ones, sums, squares = self.fixed
+        seen, values, squared = (np.conj(fft.rfftn(part, self.size)) for part in _moments(hu))
+        products = (ones * seen, sums * seen, ones * values, sums * values, squares * seen, ones * squared)
+        count, one, two, both, one_squared, two_squared = (fft.irfftn(part, self.size) for part in products)
+        enough = count > SEARCH_OVERLAP * count.max()
+        count = np.maximum(count, 1.0)
+        spread = (one_squared - one * one / count) * (two_squared - two * two / count)
+        scores = np.where(enough, (both - one * two / count) / np.sqrt(np.maximum(spread, 1e-6 * count**2)), -1.0)
+        place = np.unravel_index(np.argmax(scores), scores.shape)
+        # Correlations at negative shifts, down to the turned scan's length, wrap around to the end.
+        lag = np.array([p if p < n - m else p - n for p, n, m in zip(place, self.size, hu.shape, strict=True)])
+        matrix = np.eye(4)
+        matrix[:3, :3] = turn
+        matrix[:3, 3] = turn @ (corner - self.corner - lag[::-1] * self.side_mm)
+        return float(scores[place]), matrix
+
+
+def _cubes(scale: Scale, turn: np.ndarray, side_mm: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return HU on cubes along axes turned into the scan, (z, y, x), NaN where unseen, and the first cube's place."""
+    corners = np.array(np.meshgrid(*[[0, n - 1] for n in scale.hu.shape])).reshape(3, -1).T
+    along = grid.apply_affine(scale.matrix, corners) @ turn
+    low, high = along.min(axis=0), along.max(axis=0)
+    size = (np.ceil((high - low) / side_mm).astype(int) + 1)[::-1]
+    index = np.indices(size).reshape(3, -1).T[:, ::-1]
+    return scale.at((low + index * side_mm) @ turn.T, scale.hu).reshape(size), low
+
+
+def _moments(hu: np.ndarray) -> list[np.ndarray]:
+    """Return ones, values and squares where a scan is seen; values are counted from air, so that most are small."""
+    values = np.nan_to_num((hu - np.float32(WINDOW_HU[0])) / np.float32(WINDOW_HU[1]))
+    return [np.isfinite(hu).astype(np.float32), values, values * values]
+
+
+def _turns() -> np.ndarray:
+    """Return turns spread evenly over all, (N, 3, 3): super-Fibonacci spirals (Alexa 2022)."""
+    step = np.arange(TURNS) + 0.5
+    share = step / TURNS
+    first, second = 2 * np.pi * step / np.sqrt(2.0), 2 * np.pi * step / 1.533751168755204288118041
+    inner, outer = np.sqrt(share), np.sqrt(1 - share)
+    spiral = [inner * np.sin(first), inner * np.cos(first), outer * np.sin(second), outer * np.cos(second)]
+    return np.asarray(Rotation.from_quat(np.stack(spiral, axis=1)).as_matrix())
+
+
+def _middle(scale: Scale) -> np.ndarray:
+    return np.asarray(grid.apply_affine(scale.matrix, np.argwhere(scale.body).mean(axis=0)[None])[0])
+
+
+def _shifted(shift_mm: np.ndarray) -> np.ndarray:
+    matrix = np.eye(4)
+    matrix[:3, 3] = shift_mm
+    return matrix
