@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dashboard.app import serve
-from monitor.store import StoreError
+from monitor.errors import StoreError
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -12,7 +12,8 @@ import waitress
 from dash import Dash
 
 from dashboard import callbacks, guard, layout, slices
-from monitor.store import Results, StoreError, read_results
+from monitor.errors import StoreError
+from monitor.store import Results, read_results
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +55,7 @@ def create_app(results_folder: str | Path) -> Dash:
 
     Raises
     ------
-    monitor.store.StoreError
+    monitor.errors.StoreError
         If nothing was published there.
     """
     folder = Path(results_folder).resolve()
@@ -84,7 +85,7 @@ def serve(results_folder: str | Path, host: str = "127.0.0.1", port: int = 8050)
     ------
     ValueError
         If the host can be reached from other machines: there is no sign-in.
-    monitor.store.StoreError
+    monitor.errors.StoreError
         If nothing was published there.
     """
     app = create_app(results_folder)

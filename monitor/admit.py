@@ -11,15 +11,18 @@ from itertools import pairwise
 
 import numpy as np
 
+from monitor import scan
 from monitor.scan import Person
 from monitor.study import Visit
+from monitor.types import ScanError
 
 SAME_SLICES = 0.9
 """Two scans that share this much of the shorter one's slices, voxel for voxel, are one scan: noise never repeats.
 Not all, for a copy may have been cut or mended; not fewer, for pictures without noise may share empty ends."""
 
 DIGEST_BYTES = 8
-"""Length of a slice's hash: two of a million slices agree by chance once in ten million studies."""
+"""Length of the hash that stands for a slice's voxels, bytes: in a study of a million slices the chance that any two
+that differ have the same one is 3e-8 (1e12 / 2 pairs over 2^64)."""
 
 Refusal = tuple[str, str]
 """Code and message."""
@@ -42,6 +45,24 @@ class Entry:
     def name(self) -> str:
         """Return how a message calls it."""
         return " ".join(filter(None, self.key))
+
+
+def entry(visit: Visit, slices: Iterable[str], key: bytes) -> Entry:
+    """Return the entry of a scan that could be read, with whose it is by its header.
+
+    Parameters
+    ----------
+    slices : iterable of str
+        ``slice_hashes`` of its voxels.
+    key : bytes
+        The run's own: whose scan it is is compared within the run and never kept.
+    """
+    try:
+        person = scan.person(visit.path, key)
+    except ScanError:
+        # Its voxels were read: a header that tells no person contradicts nobody, as that of an image file does not.
+        person = Person()
+    return Entry(visit, person, frozenset(slices))
 
 
 def slice_hashes(values_zyx: np.ndarray) -> list[str]:
@@ -97,7 +118,8 @@ def _stranger(one: Entry, entries: Sequence[Entry], sexes: dict[str, str]) -> Re
     most, times = counted.most_common(1)[0]
     if times > 1 and list(counted.values()).count(times) == 1:
         same = _same_person(one, [other for other in mine if _token(other) == most])
-        return None if token == most or same else ("other-patient", f"{rule}; this one is not of {times} others'")
+        why = f"{rule}; {times} other scans of this patient are of one person, this one is of another"
+        return None if token == most or same else ("other-patient", why)
     # No majority: the earliest stands, and whoever made the ids up may have made up one a scan.
     first = next(other for other in mine if _token(other))
     elsewhere = any(_token(other) == token for other in entries if other.visit.patient_id != one.visit.patient_id)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from monitor import admit, change, record, scan, tables
+from monitor import admit, change, record, stages, tables
 from monitor.admit import Entry
 from monitor.crew import Crew, Progress, Teller, crew
-from monitor.study import MASKS, Study, Visit, baseline_visit, read_study
+from monitor.study import Study, Visit, baseline_visit, read_study
 from monitor.types import Acquisition, ScanError
 
 
@@ -84,15 +84,11 @@ def _read_all(
 def _tried(visit: Visit, key: bytes) -> _Read | admit.Refusal:
     """Read a scan and its masks; return code and message where a run would refuse it."""
     try:
-        image = scan.read(visit.path, acquisition=visit.acquisition, modality=visit.modality or None)
-        scan.require_hu(image)
-        for name in MASKS:
-            if getattr(visit, name) is not None:
-                scan.read_mask(getattr(visit, name), image.image, labels=name == "compartment_mask")
-        slices = frozenset(admit.slice_hashes(image.array))
-        return _Read(Entry(visit, scan.person(visit.path, key), slices), image.modality, image.acquisition)
+        image = stages.load(visit)
+        stages.read_masks(visit, image)
     except ScanError as error:
         return error.code, str(error)
+    return _Read(admit.entry(visit, admit.slice_hashes(image.array), key), image.modality, image.acquisition)
 
 
 def _rows(read: Sequence[_Read], study: Study) -> list[dict[str, object]]:

@@ -1,4 +1,7 @@
-"""The command ``calcitrack``: arguments, progress and exit codes; no science."""
+"""The command ``calcitrack``: arguments, progress and exit codes; no science.
+
+Each command imports its step when it is called: importing all of them takes seconds, and ``--help`` needs none.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,9 @@ import sys
 import traceback
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -20,11 +24,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from monitor import check as checking
-from monitor import index as indexing
-from monitor import phantom, pipeline, points, stats, store
-from monitor.crew import Progress
-from monitor.types import StudyError, Trend
+from monitor.errors import StoreError, StudyError
+
+if TYPE_CHECKING:
+    from monitor.check import Checked
+    from monitor.crew import Progress
+    from monitor.store import Results
+    from monitor.types import Trend
 
 MEASURED, REFUSED, USAGE, FAULT = 0, 1, 2, 3
 """Exit status: all measured; something was refused; wrong usage or unreadable study; a fault of ours."""
@@ -37,7 +43,7 @@ app = typer.Typer(
 )
 console = Console(stderr=True)
 
-MODELS = {"patient-trend": stats.patient_trend, "treatment-slope": stats.treatment_slope}
+MODELS = ("patient-trend", "treatment-slope")
 """What ``calcitrack stats --model`` knows."""
 
 Workers = Annotated[int, typer.Option(min=1, help="Processes side by side; results do not depend on it.")]
@@ -49,7 +55,7 @@ def main() -> None:
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # its warnings print values of headers
     try:
         app()
-    except (StudyError, store.StoreError) as error:
+    except (StudyError, StoreError) as error:
         console.print(f"[bold red]error[/]: {error}", highlight=False, soft_wrap=True)
         sys.exit(USAGE)
     except Exception:  # whatever it is, it is ours: status 3, and the traceback is what a defect report needs
@@ -66,20 +72,24 @@ def run(
     workers: Workers = min(2, os.cpu_count() or 1),
 ) -> None:
     """Measure a study: the main job. What is finished and unchanged is not measured again."""
+    from monitor import pipeline
+
     with _progress() as tell:
         found = pipeline.follow(study, results, workers=workers, patient=patient, progress=tell)
     _summary(found)
     raise typer.Exit(REFUSED if len(found.tables["refused"]) else MEASURED)
 
 
-@app.command()
-def check(
+@app.command("check")
+def check_command(
     study: Annotated[Path, typer.Argument(help="Study folder with visits.csv.")],
     workers: Workers = min(2, os.cpu_count() or 1),
 ) -> None:
     """Tell what would be refused and why, and which visits are not comparable; nothing is measured or written."""
+    from monitor.check import check
+
     with _progress() as tell:
-        found = checking.check(study, workers=workers, progress=tell)
+        found = check(study, workers=workers, progress=tell)
     _show_check(found)
     raise typer.Exit(REFUSED if len(found.refused) else MEASURED)
 
@@ -91,8 +101,10 @@ def index_command(
     keep_ids: Annotated[bool, typer.Option("--keep-ids", help="Keep the PatientID of de-identified exports.")] = False,
 ) -> None:
     """Make a study of an export: find the series, choose one a visit and say why; names stay apart."""
+    from monitor.index import index
+
     with _progress() as tell:
-        found = indexing.index(export, study, keep_ids=keep_ids, progress=tell)
+        found = index(export, study, keep_ids=keep_ids, progress=tell)
     raise typer.Exit(REFUSED if _show_index(found, study) else MEASURED)
 
 
@@ -105,6 +117,8 @@ def map_points(
     inverse: Annotated[bool, typer.Option("--inverse", help="From the baseline to the visit.")] = False,
 ) -> None:
     """Carry points of a visit to the baseline; standard output is a CSV, row for row."""
+    from monitor import points
+
     try:
         given = pd.read_csv(points_csv)
     except (OSError, ValueError) as error:
@@ -125,12 +139,13 @@ def export_command(
     fmt: Annotated[str, typer.Option("--format", help="csv, parquet or xlsx.")] = "csv",
 ) -> None:
     """Write the tables for other programs: tidy, one row a visit, and a dictionary of every column."""
-    from monitor import export  # drawing and templates take a second to load
+    from monitor import export
 
     if fmt not in export.FORMATS:
         raise StudyError(f"--format must be one of {', '.join(export.FORMATS)}; got {fmt!r}")
     written = export.export(results, dest, fmt=fmt)
-    console.print(f"{len(written)} files in {written[0].parent}", highlight=False, soft_wrap=True)
+    files = "1 file" if len(written) == 1 else f"{len(written)} files"
+    console.print(f"{files} in {written[0].parent}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -140,7 +155,7 @@ def report(
     out: Annotated[Path, typer.Option("-o", "--output", metavar="FILE.html")],
 ) -> None:
     """Write a report on one patient: one HTML file that needs nothing else."""
-    from monitor import export  # drawing and templates take a second to load
+    from monitor import export
 
     console.print(str(export.report(results, patient, out)), highlight=False, soft_wrap=True)
 
@@ -171,6 +186,8 @@ def dashboard(
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8050,
 ) -> None:
     """Show results in a browser, on this machine only."""
+    from monitor import store
+
     store.read_results(results)
     # The analysis knows nothing of the web: the page is a program of its own.
     command = [sys.executable, "-m", "dashboard", str(results), "--host", host, "--port", str(port)]
@@ -185,6 +202,8 @@ def demo(
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8050,
 ) -> None:
     """Make a serial study of three children on the spot and run it through all that exists."""
+    from monitor import phantom, pipeline
+
     study, results = folder / "study", folder / "results"
     if not (study / "visits.csv").exists():
         with console.status("making three children, scanned four times each"):
@@ -199,6 +218,8 @@ def demo(
 
 
 def _fitted(data: pd.DataFrame, model: str, arm: str | None, treated_from: str | None, scale: str) -> pd.DataFrame:
+    from monitor import stats
+
     if model == "treatment-slope":
         trend = stats.treatment_slope(data, arm=arm, treated_from=treated_from, scale=scale)
         return pd.DataFrame([_row(trend)])
@@ -209,7 +230,7 @@ def _fitted(data: pd.DataFrame, model: str, arm: str | None, treated_from: str |
 
 
 def _row(trend: Trend) -> dict[str, object]:
-    return {name: getattr(trend, name) for name in Trend.__dataclass_fields__}
+    return {one.name: getattr(trend, one.name) for one in fields(trend)}
 
 
 @contextmanager
@@ -229,7 +250,7 @@ def _progress() -> Iterator[Progress]:
         yield tell
 
 
-def _summary(found: store.Results) -> None:
+def _summary(found: Results) -> None:
     """Show the burden of every visit, what was refused, and where the results lie."""
     out = Console()
     table = Table(title="Burden of mineral (95 % limits)", title_justify="left")
@@ -272,7 +293,7 @@ def _show_index(found: pd.DataFrame, study: Path) -> list[str]:
     return without
 
 
-def _show_check(found: checking.Checked) -> None:
+def _show_check(found: Checked) -> None:
     """Show every readable scan with how it was made, what is not comparable, and what would be refused."""
     out = Console()
     out.width = out.width if out.is_terminal else 160
@@ -313,7 +334,7 @@ def _show_refused(table: pd.DataFrame) -> None:
         console.print(f"[yellow]refused[/] {text}", highlight=False, soft_wrap=True)
 
 
-def _burden_lines(found: store.Results) -> list[list[str]]:
+def _burden_lines(found: Results) -> list[list[str]]:
     total = found.tables["burden"].query("compartment == 'total'").astype({"patient_id": str, "visit_id": str})
     verdicts = found.tables["changes"].query(
         "compartment == 'total' and comparison == 'baseline' and quantity == 'volume_mm3'"

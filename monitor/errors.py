@@ -1,4 +1,4 @@
-"""The errors on which a caller acts: a scan, a study or a registration that cannot be used."""
+"""The errors on which a caller acts: a scan, a study, a registration or a folder that cannot be used."""
 
 from __future__ import annotations
 
@@ -29,6 +29,10 @@ class ScanError(ValueError):
 
 class StudyError(ValueError):
     """A study folder that cannot be read at all (exit status 2)."""
+
+
+class StoreError(ValueError):
+    """A folder of results, or of what is made of them, that cannot be used (exit status 2)."""
 
 
 class RegistrationError(ValueError):

@@ -49,6 +49,8 @@ def index(
     ------
     StudyError
         If there is no DICOM file, or the study has a ``visits.csv`` that was not made here.
+    StoreError
+        If the disk does not take the study.
     """
     root, target = Path(export).absolute(), Path(study).absolute()
     if (target / "visits.csv").exists() and not (target / "index.csv").exists():

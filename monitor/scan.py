@@ -41,7 +41,6 @@ class Person:
     name: str = ""
     birth: str = ""
     sex: str = ""
-    series: str = ""
     day: str = ""
     removed: bool = False
 
@@ -161,10 +160,12 @@ def _read_series(folder: Path, stated: Acquisition, modality: str | None) -> Sca
     # One NaN stands for all, so that equal acquisitions are equal.
     made: dict[str, Any] = {name: nan if one != one else one for name, one in said["acquired"].items()}
     known = Acquisition(**made)
-    values, imaged = series.planned(said["plan"]) if "plan" in said else (arrays[0], arrays[1] if arrays[1:] else None)
-    kept = None if imaged is None else imaged.copy()
+    if "plan" in said:
+        values, imaged = series.planned(said["plan"])
+    else:  # a view of the shared memory would hold all of it, voxels too, as long as the scan lives
+        values, imaged = arrays[0], arrays[1].copy() if arrays[1:] else None
     uids = tuple(said["uids"])
-    return Scan(image=_image(said, [values]), acquisition=_filled(known, stated), uids=uids, imaged=kept)
+    return Scan(image=_image(said, [values]), acquisition=_filled(known, stated), uids=uids, imaged=imaged)
 
 
 def _read_file(path: Path, stated: Acquisition, modality: str) -> Scan:

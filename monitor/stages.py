@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from monitor import admit, anatomy, burden, describe, figures, grid, lesions, registration, scan, store
 from monitor.record import Measured
-from monitor.study import Visit
+from monitor.study import MASKS, Visit
 from monitor.types import Anatomy, Registration, RegistrationError, Scan
 
 REFUSED = "refused.txt"
@@ -68,15 +68,12 @@ def look(unit: Unit) -> None:
     Raises
     ------
     ScanError
-        If the scan cannot be trusted.
+        If the scan or one of its masks cannot be trusted, those too that the second pass alone needs.
     """
     image = load(unit.visit)
-    found = anatomy.find(
-        image,
-        skeleton=_mask(unit.visit.skeleton_mask, image),
-        exclude=_mask(unit.visit.exclude_mask, image),
-    )
-    pieces = lesions.find(image, found, mask=_mask(unit.visit.lesion_mask, image))
+    given = read_masks(unit.visit, image)
+    found = anatomy.find(image, skeleton=given.get("skeleton_mask"), exclude=given.get("exclude_mask"))
+    pieces = lesions.find(image, found, mask=given.get("lesion_mask"))
 
     masks = {
         "body": found.body,
@@ -109,12 +106,9 @@ def look(unit: Unit) -> None:
 
 
 def entry(unit: Unit, key: bytes) -> admit.Entry:
-    """Return what tells whether a scan that was looked at is its patient's own, and is listed once.
-
-    ``key`` is the run's own: whose scan it is is compared within the run and never kept.
-    """
+    """Return what tells whether a scan that was looked at is its patient's own, and is listed once: ``admit.entry``."""
     said = json.loads((unit.folder / "look.json").read_text())
-    return admit.Entry(unit.visit, scan.person(unit.visit.path, key), frozenset(said["slices"]))
+    return admit.entry(unit.visit, said["slices"], key)
 
 
 def place(unit: Unit, reference: Unit) -> Placed:
@@ -171,8 +165,9 @@ def _measure(own: Placed, first: Placed, key: str) -> Path:
     found = looked(unit, image)
     if unit.visit.skeleton_mask is None and first.unit.key != unit.key and not (own.refused or first.refused):
         found = replace(found, skeleton=known_skeleton(own, first, image, found))
-    pieces = lesions.find(image, found, mask=_mask(unit.visit.lesion_mask, image))
-    where = describe.describe(image, found, pieces, _labels(unit.visit.compartment_mask, image))
+    given = read_masks(unit.visit, image)
+    pieces = lesions.find(image, found, mask=given.get("lesion_mask"))
+    where = describe.describe(image, found, pieces, given.get("compartment_mask"))
     table = burden.measure(image, found, pieces).merge(where, on="label")
 
     def write(folder: Path) -> None:
@@ -281,6 +276,18 @@ def load(visit: Visit) -> Scan:
     return image
 
 
+def read_masks(visit: Visit, image: Scan) -> dict[str, np.ndarray]:
+    """Read the masks that the study names for a scan, by column of ``visits.csv``: bool, compartments as labels.
+
+    Raises
+    ------
+    ScanError
+        If one cannot be read, or does not lie on the scan's grid.
+    """
+    given = {name: path for name in MASKS if (path := getattr(visit, name)) is not None}
+    return {name: scan.read_mask(path, image.image, labels=name == "compartment_mask") for name, path in given.items()}
+
+
 def looked(unit: Unit, image: Scan) -> Anatomy:
     """Return the anatomy that ``look`` kept."""
     said = json.loads((unit.folder / "look.json").read_text())
@@ -327,14 +334,6 @@ def _unpacked(unit: Unit, name: str, image: Scan) -> np.ndarray:
     shape = image.array.shape
     with np.load(unit.folder / "masks.npz") as kept:
         return np.unpackbits(kept[name], count=int(np.prod(shape))).reshape(shape).astype(bool)
-
-
-def _mask(path: Path | None, image: Scan) -> np.ndarray | None:
-    return None if path is None else scan.read_mask(path, image.image)
-
-
-def _labels(path: Path | None, image: Scan) -> np.ndarray | None:
-    return None if path is None else scan.read_mask(path, image.image, labels=True)
 
 
 def _note(path: Path, text: str) -> None:

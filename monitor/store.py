@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 import SimpleITK as sitk
 
 from monitor import grid, tables
+from monitor.errors import StoreError
 from monitor.types import Registration
 
 WORK = ".work"
@@ -64,10 +65,6 @@ MOVES_NO_NUMBER = ("cli.py", "export", "index.py", "check.py", "_index", "words.
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """A text cell that begins so is run by spreadsheets; it gets a leading apostrophe in CSV (OWASP)."""
-
-
-class StoreError(ValueError):
-    """A results folder that cannot be used."""
 
 
 class StoreBusyError(StoreError):
@@ -211,6 +208,11 @@ def publish(folder: Path, found: dict[str, pd.DataFrame], images: dict[str, Path
 def write_table(table: pd.DataFrame, stem: Path) -> None:
     """Write a table as parquet and CSV beside each other; equal tables give equal bytes."""
     pq.write_table(pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None), f"{stem}.parquet")
+    write_csv(table, stem.with_name(f"{stem.name}.csv"))
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV: ISO days, words for flags, and texts that no spreadsheet runs."""
     plain = table.copy()
     for name in plain.columns:
         kind = str(plain[name].dtype)
@@ -220,7 +222,7 @@ def write_table(table: pd.DataFrame, stem: Path) -> None:
             plain[name] = plain[name].dt.strftime("%Y-%m-%d")
         elif kind in ("string", "str", "object"):
             plain[name] = plain[name].map(harmless, na_action="ignore")
-    plain.to_csv(f"{stem}.csv", index=False, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
+    plain.to_csv(path, index=False, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
 
 
 def harmless(text: object) -> object:
@@ -261,7 +263,8 @@ def read_labels(path: Path) -> sitk.Image:
 
 
 def _write_sheared(path: Path, image: sitk.Image) -> None:
-    import nibabel  # noqa: PLC0415 - a tilted gantry is rare
+    # Only a tilted gantry needs it, and few scans have one: all other runs are spared the loading.
+    import nibabel  # noqa: PLC0415
 
     matrix = np.eye(4)
     matrix[:3] = np.diag([-1.0, -1.0, 1.0]) @ grid.affine(image)[:3][:, [2, 1, 0, 3]]
@@ -290,7 +293,7 @@ def write_transform(folder: Path, registration: Registration) -> None:
     field = registration.field_mm
     if field is not None:
         _by_itk(folder / DISPLACEMENT, lambda: sitk.WriteImage(field, str(folder / DISPLACEMENT), True))
-    said = _plain({"residual_mm": registration.residual_mm, "method": registration.method})
+    said = _plain({key: getattr(registration, key) for key in ("residual_mm", "residual_hi_mm", "method")})
     _write(folder / REGISTRATION, json.dumps(said, sort_keys=True, allow_nan=False).encode())
 
 
@@ -299,9 +302,8 @@ def _by_itk(path: Path, write: Callable[[], None]) -> None:
     try:
         write()
     except RuntimeError as error:
-        raise OSError(
-            errno.EIO, os.strerror(errno.ENOSPC if "space" in str(error) else errno.EIO), str(path)
-        ) from error
+        number = errno.ENOSPC if "space" in str(error) else errno.EIO
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def read_transform(folder: Path) -> Registration:
@@ -315,9 +317,15 @@ def read_transform(folder: Path) -> Registration:
     return Registration(
         matrix=matrix,
         field_mm=sitk.ReadImage(str(bend)) if bend.exists() else None,
-        residual_mm=float("nan") if said["residual_mm"] is None else float(said["residual_mm"]),
+        residual_mm=_number(said["residual_mm"]),
+        residual_hi_mm=_number(said["residual_hi_mm"]),
         method=str(said["method"]),
     )
+
+
+def _number(said: float | None) -> float:
+    """Return a number; JSON says null for NaN."""
+    return float("nan") if said is None else float(said)
 
 
 def content_hash(*parts: bytes | str | Path) -> str:

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monitor import admit
+from monitor import admit, scan
 from monitor.admit import Entry
 from monitor.scan import Person
 from monitor.study import Visit
+from monitor.types import ScanError
 
 
 def entry(patient: str, visit: int, person: str = "", slices: str = "", **more: object) -> Entry:
@@ -118,10 +119,24 @@ def test_slices_of_one_value_say_nothing():
     assert admit.slice_hashes(values) != before
 
 
+def test_a_header_that_ends_its_reader_names_nobody(monkeypatch):
+    """The voxels were read, so the scan stands: as one without a header, which contradicts nobody."""
+
+    def ends(*_):
+        raise ScanError("reader-ended", "the system ended it")
+
+    monkeypatch.setattr(scan, "person", ends)
+    found = admit.entry(entry("A", 0).visit, ["p", "q", "p"], b"key")
+    assert found == entry("A", 0, slices="pq")
+    assert refused(found, entry("A", 1, "a")) == {}
+
+
 def test_messages_name_rule_and_partner():
     """A message says the rule and which other scan, and nothing of the header."""
     found = admit.refusals([entry("A", 0, slices="pqrs"), entry("A", 1, slices="pqrs")], {})
     assert found["A", "V1", ""] == ("same-scan", "a scan must be listed once; 4 of its slices are those of A V0")
+    found = admit.refusals([entry("A", 0, "x"), entry("A", 1, "x"), entry("A", 2, "secret")], {})
+    assert found["A", "V2", ""][1].endswith("; 2 other scans of this patient are of one person, this one is of another")
     found = admit.refusals([entry("A", 0, "secret"), entry("A", 1, "other")], {})
     code, message = found["A", "V1", ""]
     assert code == "other-patient"

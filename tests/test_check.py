@@ -14,6 +14,7 @@ from tests.test_scan import lasting, limb, series, write
 
 def study_of(folder: Path, **changes: dict[str, object]) -> Path:
     """Write a study of one patient with a visit for each keyword, its headers changed."""
+    folder.mkdir(exist_ok=True)
     rows = []
     for number, (visit, values) in enumerate(changes.items()):
         slices = series(limb() + np.int16(10 * number))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,8 @@ import pytest
 
 from monitor import cli, pipeline, store
 from monitor.phantom import PhantomVisit
+
+ROOT = Path(__file__).parents[1]
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
@@ -37,6 +42,27 @@ def test_run_ends_with_0_and_shows_the_burden(
     assert "Burden of mineral" in shown
     assert f"results: {own}" in shown
     assert "Research use only" in shown
+
+
+def test_the_command_starts_without_its_steps() -> None:
+    """Asking for help, or a slip, loads arguments and errors and no step: those take seconds."""
+    code = "import sys, monitor.cli; print(*sorted(name for name in sys.modules if name.startswith('monitor.')))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["monitor.cli", "monitor.errors"]
+
+
+@pytest.mark.parametrize(("fmt", "count"), [("xlsx", "1 file"), ("parquet", r"\d+ files")])
+def test_an_export_says_how_many_files_lie_where(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    limb_results: store.Results,
+    tmp_path: Path,
+    fmt: str,
+    count: str,
+) -> None:
+    """One file is one file, several are several."""
+    assert run(monkeypatch, "export", str(limb_results.folder), str(tmp_path / "out"), "--format", fmt) == 0
+    assert re.fullmatch(rf"{count} in {tmp_path}/out\n", capsys.readouterr().err)
 
 
 def test_a_missing_study_ends_with_2(

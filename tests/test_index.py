@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import errno
+import os
 import random
 import shutil
 import stat
@@ -255,6 +257,40 @@ def test_no_name_gets_out(tmp_path, caplog, capfd, monkeypatch):
     for secret in secrets:
         for code in ("utf-8", "utf-16-le", "utf-16-be"):
             assert secret.lower().encode(code) not in content.lower(), secret
+
+
+def test_the_key_is_its_owners_before_a_name_is_in_it(tmp_path, monkeypatch):
+    """Whatever new files are open to: identities.csv is made for its owner alone, and empty, before it is written."""
+    plain, modes = store.write_csv, {}
+
+    def watched(table, path):
+        modes[path.name] = (stat.S_IMODE(path.stat().st_mode), path.stat().st_size) if path.exists() else None
+        plain(table, path)
+
+    monkeypatch.setattr(store, "write_csv", watched)
+    before = os.umask(0)
+    try:
+        index.index(flat(tmp_path / "export", [of("A", "20200105", 1)]), tmp_path / "study")
+    finally:
+        os.umask(before)
+    assert modes == {"identities.csv": (0o600, 0), "index.csv": None, "patients.csv": None, "visits.csv": None}
+    assert stat.S_IMODE((tmp_path / "study" / "identities.csv").stat().st_mode) == 0o600
+
+
+def test_a_disk_that_takes_no_study_is_told(tmp_path, monkeypatch):
+    """Whole or not at all: where the disk is full the study before stays as it was, and the error is no fault."""
+    export = flat(tmp_path / "export", [of("A", "20200105", 1)])
+    index.index(export, tmp_path / "study")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "study").glob("*.csv")}
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(store, "write_csv", full)
+    with pytest.raises(store.StoreError, match="study must be a folder that can be written to; the disk says: No sp"):
+        index.index(export, tmp_path / "study")
+    found = {path.name: path.read_bytes() for path in (tmp_path / "study").iterdir() if path.is_file()}
+    assert found == before
 
 
 def test_an_index_ends_with_1_where_a_visit_has_no_scan(tmp_path, monkeypatch, capsys):

@@ -11,7 +11,7 @@ STEPS = {"anatomy", "lesions", "describe", "registration", "tracking", "burden",
 SHARED = {"tables", "types", "errors", "grid"}
 RANKS = (
     SHARED,
-    {"study", "scan", "conditions", "phantom", "store", "figures", "words"},
+    {"study", "scan", "conditions", "phantom", "store", "placing", "figures", "words"},
     {"points", "admit"},
     STEPS,
     {"record"},
@@ -28,7 +28,8 @@ USES_SIMPLEITK = {
     *(STEPS - {"stats"}),
 }
 USES_FILES = {
-    *{"scan", "study", "conditions", "phantom", "store", "export", "cli", "dashboard.app", "dashboard.slices"},
+    *{"scan", "study", "conditions", "phantom", "store", "placing", "export", "cli"},
+    *{"dashboard.app", "dashboard.slices"},
     # The finished parts of a visit: docs/decisions/0002.
     *{"stages", "record", "index"},
 }

@@ -50,7 +50,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)]
     if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small disk needs root")
+        pytest.skip("mounting a small disk needs root; tests/test_store.py simulates a disk that is full")
     yield folder
     subprocess.run(["umount", str(folder)], check=True, capture_output=True)
 
@@ -90,7 +90,7 @@ def test_a_read_only_folder_is_told(small, tmp_path):
     folder = str(results.parent)
     bind = subprocess.run(["mount", "--bind", folder, folder], capture_output=True, check=False)
     if os.geteuid() != 0 or bind.returncode:
-        pytest.skip("making a folder read-only for root needs a mount")
+        pytest.skip("a folder that is read-only for root needs a mount; tests/test_store.py simulates one")
     try:
         subprocess.run(["mount", "-o", "remount,ro,bind", folder], check=True, capture_output=True)
         with pytest.raises(store.StoreError, match="must be writable"):

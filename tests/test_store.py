@@ -405,6 +405,21 @@ def test_label_maps_lie_on_the_visits_grid(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.nii.gz", "b.nii.gz"]
 
 
+@pytest.mark.parametrize(
+    ("told", "number"), [("itk::ERROR: No space left on device", errno.ENOSPC), ("itk::ERROR: cannot", errno.EIO)]
+)
+def test_an_error_of_itk_is_one_of_the_disk(tmp_path, monkeypatch, told, number):
+    """ITK knows one error for all: number and words say a full disk where it names one, else a failed write."""
+
+    def fails(*_):
+        raise RuntimeError(told)
+
+    monkeypatch.setattr(sitk, "WriteImage", fails)
+    with pytest.raises(OSError, match=os.strerror(number)) as caught:
+        store.write_labels(tmp_path / "a.nii.gz", np.zeros((3, 4, 5), np.uint8), like())
+    assert caught.value.errno == number
+
+
 def bent(*, dtype: type = np.float64) -> Registration:
     """Make a registration with every part: turn, shear, shift and a smooth bend."""
     rng = np.random.default_rng(3)

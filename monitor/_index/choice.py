@@ -7,19 +7,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 
+from monitor import change
 from monitor._index.series import Series
 from monitor._scan.rules import LEAST_SLICES
 
 SHARP = re.compile(r"^(BONE|EDGE|LUNG|ULTRA|YA|YB|YC|YD|D$|E$|L$|FC[3589]\d|[BHIJU][RFVELP]?[5-9]\d)", re.IGNORECASE)
 """Kernels for bone and lung, by vendors' names: GE, Philips, Canon, Siemens (from 50 up)."""
 
-
 THIN_MM, THICK_MM = 0.5, 3.0
 """Slices from the first to the second resolve small lesions without drowning them in noise, mm."""
-
-
-SLICE_RATIO = 1.25
-"""Slice thicknesses within this factor are alike (as in ``monitor.change``)."""
 
 
 def choose(series: Sequence[Series]) -> list[Series]:
@@ -81,7 +77,7 @@ def _merits(one: Series) -> tuple[object, ...]:
 def _likeness(one: Series, best: Series) -> tuple[bool, ...]:
     """Return in what a series is as the best one, what weighs most first."""
     a, b = one.made.get("slice_thickness_mm"), best.made.get("slice_thickness_mm")
-    alike = isinstance(a, float) and isinstance(b, float) and max(a, b) <= SLICE_RATIO * min(a, b)
+    alike = isinstance(a, float) and isinstance(b, float) and max(a, b) <= change.SLICE_RATIO * min(a, b)
     same = [x == y for x, y in zip(one.recipe, best.recipe, strict=True)]
     return same[0], same[1], same[2], same[3], alike, same[5]
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
-import os
 import re
 import shutil
 import tempfile
@@ -17,6 +15,7 @@ import pandas as pd
 from monitor import store
 from monitor._index.series import Series, Texts, bare, has_secret
 from monitor._scan import fence
+from monitor.placing import placed
 from monitor.types import ScanError, StudyError
 
 PLAIN_NAME = re.compile(
@@ -24,13 +23,17 @@ PLAIN_NAME = re.compile(
 )
 """Folders that name no one: words of DICOM media and a short number, in small letters (DICOM PS3.10 8.2)."""
 
-
-_ROW = [
+_ROW = (
     *("patient_id", "visit_id", "date", "series", "kind", "images", "kvp", "kernel", "slice_thickness_mm"),
     *("slice_increment_mm", "contrast", "manufacturer", "body_part", "chosen", "why"),
-]
+)
 """Columns of index.csv."""
 
+_MADE = ("kvp", "kernel", "slice_thickness_mm", "contrast", "manufacturer")
+"""How a scan was made, as far as visits.csv says it."""
+
+_VISIT = ("patient_id", "visit_id", "date", "path", "region", *_MADE)
+"""Columns of visits.csv."""
 
 KEY = ("patient_id", "dicom_patient_id", "issuer", "name", "birth_date", "sex")
 """Columns of identities.csv."""
@@ -49,48 +52,49 @@ def listing(series: Sequence[Series], told: dict[Path, Texts | str | None]) -> p
     broken = sum(isinstance(said, str) for said in told.values())
     if broken:
         rows.append({"kind": "broken", "images": broken, "chosen": 0, "why": "left: headers that cannot be read"})
-    return pd.DataFrame(rows).reindex(columns=_ROW)
+    return pd.DataFrame(rows).reindex(columns=list(_ROW))
 
 
 def write_study(
     root: Path, target: Path, series: Sequence[Series], rows: pd.DataFrame, key: list[dict[str, str]]
 ) -> None:
-    """Write the study; each file whole or not at all, the key readable by its owner alone."""
-    target.mkdir(parents=True, exist_ok=True)
+    """Write the study; each file whole or not at all, the key readable by its owner alone.
+
+    Raises
+    ------
+    StoreError
+        If the disk does not take it.
+    """
     chosen = [one for one in series if one.chosen]
     # An id that is kept is none to hide.
     kept = {bare(one.patient_id) for one in series if one.patient_id == one.person.dicom_patient_id}
     everyone = frozenset().union(*(one.secrets for one in series)) - kept
-    parts = {patient: {one.body_part for one in chosen if one.patient_id == patient} for (patient,) in _ids(chosen)}
-    visits = []
-    for one in chosen:
-        region = next(iter(parts[one.patient_id])) if len(parts[one.patient_id]) == 1 else ""
-        said = {
-            name: one.made.get(name, "") for name in ("kvp", "kernel", "slice_thickness_mm", "contrast", "manufacturer")
-        }
-        place = _place(one, root, target, everyone)
-        day = one.day.isoformat() if one.day else ""
-        visits.append(
-            {
-                "patient_id": one.patient_id,
-                "visit_id": one.visit_id,
-                "date": day,
-                "path": place,
-                "region": region,
-                **said,
-            }
-        )
-    people = [{"patient_id": patient, "sex": _sex(chosen, patient)} for (patient,) in _ids(chosen)]
-    if key:
-        _put(target / "identities.csv", _csv(pd.DataFrame(key).sort_values("patient_id"), KEY), mode=0o600)
-    _put(target / "index.csv", _csv(rows, _ROW))
-    _put(target / "patients.csv", _csv(pd.DataFrame(people), ("patient_id", "sex")))
-    columns = ("patient_id", "visit_id", "date", "path", "region", "kvp", "kernel", "slice_thickness_mm", "contrast")
-    _put(target / "visits.csv", _csv(pd.DataFrame(visits), (*columns, "manufacturer")))
+    people = [{"patient_id": patient, "sex": _sex(chosen, patient)} for patient in _ids(chosen)]
+    with placed(target) as aside:
+        visits = [_visit(one, chosen, _place(one, root, target, everyone)) for one in chosen]
+        if key:
+            (aside / "identities.csv").touch(mode=0o600)  # before the first name is in it
+            _write(aside / "identities.csv", pd.DataFrame(key).sort_values("patient_id"), KEY)
+        _write(aside / "index.csv", rows, _ROW)
+        _write(aside / "patients.csv", pd.DataFrame(people), ("patient_id", "sex"))
+        _write(aside / "visits.csv", pd.DataFrame(visits), _VISIT)
 
 
-def _ids(series: Iterable[Series]) -> list[tuple[str]]:
-    return [(name,) for name in sorted({one.patient_id for one in series})]
+def _visit(one: Series, chosen: Sequence[Series], place: str) -> dict[str, object]:
+    """Return the row of visits.csv of a chosen series that lies at ``place``."""
+    parts = {other.body_part for other in chosen if other.patient_id == one.patient_id}
+    return {
+        "patient_id": one.patient_id,
+        "visit_id": one.visit_id,
+        "date": one.day.isoformat() if one.day else "",
+        "path": place,
+        "region": next(iter(parts)) if len(parts) == 1 else "",
+        **{name: one.made.get(name, "") for name in _MADE},
+    }
+
+
+def _ids(series: Iterable[Series]) -> list[str]:
+    return sorted({one.patient_id for one in series})
 
 
 def _sex(series: Iterable[Series], patient: str) -> str:
@@ -129,24 +133,8 @@ def _copy(one: Series, folder: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _csv(table: pd.DataFrame, columns: Sequence[str]) -> str:
-    buffer = io.StringIO()
-    plain = table.reindex(columns=list(columns))
-    plain = plain.map(store.harmless)
-    plain.to_csv(buffer, index=False, lineterminator="\n")
-    return buffer.getvalue()
-
-
-def _put(path: Path, text: str, *, mode: int = 0o644) -> None:
-    """Write a file aside with its mode from the first byte on, then give it its name."""
-    aside = path.with_name(f".{path.name}.part")
-    aside.unlink(missing_ok=True)
-    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    aside.rename(path)
+def _write(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> None:
+    store.write_csv(table.reindex(columns=list(columns)), path)
 
 
 def known_key(target: Path) -> list[dict[str, str]]:

@@ -18,18 +18,14 @@ from monitor.types import ScanError
 DOSE_REPORTS = ("1.2.840.10008.5.1.4.1.1.88.67", "1.2.840.10008.5.1.4.1.1.88.68")
 """SOP classes of radiation dose reports (DICOM PS3.4 B.5)."""
 
-
 REFORMATTED = ("MPR", "REFORMATTED", "PROJECTION IMAGE", "MIP", "MINIP", "VRT", "3D", "CSA MPR", "CSA RESAMPLED")
 """Words of ImageType that name what was made of slices (Siemens, GE, Philips, DICOM PS3.3 C.8.16.1)."""
-
 
 DOSE_WORDS = ("DOSE_INFO", "DOSE", "DOSE INFO", "SCREEN SAVE", "SCREENSAVE")
 """Words of ImageType that name a picture of the dose or of the screen."""
 
-
 MOST_LEAN = 0.8
 """Least cosine between the normal of axial slices and the body's axis: a gantry leans by 30 degrees (0.87)."""
-
 
 BODY_PARTS = (
     *("ABDOMEN", "ABDOMENPELVIS", "ANKLE", "ARM", "CHEST", "CHESTABDOMEN", "CHESTABDPELVIS", "ELBOW", "EXTREMITY"),
@@ -38,10 +34,8 @@ BODY_PARTS = (
 )
 """Body Part Examined that is believed (DICOM PS3.16 annex L); other words may be anything."""
 
-
 LEAST_TOKEN = 3
 """Shorter parts of names and ids are in every path by chance."""
-
 
 Texts = dict[str, list[str]]
 """What one header says."""

@@ -13,24 +13,20 @@ from monitor._scan.rules import BROKEN
 if TYPE_CHECKING:
     import pydicom
 
-    from monitor._scan.series import Store
+    from monitor._scan.series import Memory
 
 TOLD = (
-    *("SOPClassUID", "Modality", "ImageType", "BurnedInAnnotation"),
-    *("OtherPatientIDs", "AccessionNumber", "StudyID"),
     *("PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "PatientSex", "PatientIdentityRemoved"),
-    *("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID", "SeriesNumber"),
-    *("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "AcquisitionDateTime", "StudyTime", "SeriesTime"),
-    *("SeriesDescription", "ProtocolName", "BodyPartExamined", "AcquisitionNumber", "InstanceNumber"),
-    *("KVP", "ConvolutionKernel", "SliceThickness", "SpacingBetweenSlices", "GantryDetectorTilt"),
-    *("ContrastBolusAgent", "ContrastBolusRoute", "Manufacturer", "ManufacturerModelName", "CTDIvol"),
-    *("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing", "Rows", "Columns", "NumberOfFrames"),
-    *("LossyImageCompression", "PatientPosition", "Laterality"),
+    *("OtherPatientIDs", "AccessionNumber", "StudyID"),
+    *("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"),
+    *("StudyDate", "SeriesDate", "AcquisitionDate"),
+    *("ImageType", "BodyPartExamined", "SeriesNumber", "InstanceNumber", "NumberOfFrames"),
+    *("ImageOrientationPatient", "LossyImageCompression"),
 )
 """Header elements of which ``files`` tells; the caller keeps what identifies a patient out of all but the key."""
 
 
-def files(request: dict[str, Any], _: Store) -> dict[str, object]:
+def files(request: dict[str, Any], _: Memory) -> dict[str, object]:
     """Tell of each file in ``paths`` what its header says: {name: [texts]}, None for no DICOM, a text for a broken one.
 
     ``TransferSyntaxUID`` stands among the names; an element that is absent or empty does not.
@@ -38,7 +34,7 @@ def files(request: dict[str, Any], _: Store) -> dict[str, object]:
     return {"files": [_told(Path(path)) for path in request["paths"]]}
 
 
-def person(request: dict[str, Any], _: Store) -> dict[str, object]:
+def person(request: dict[str, Any], _: Memory) -> dict[str, object]:
     """Tell whose scan a folder or file holds, by its first DICOM header, and on which day it was made.
 
     Names and ids leave the child as keyed hashes, which can be compared within a run and mean nothing beyond it.
@@ -66,7 +62,6 @@ def _person(said: dict[str, list[str]], key: bytes) -> dict[str, object]:
         "name": token("PatientName"),
         "birth": token("PatientBirthDate"),
         "sex": "".join(said.get("PatientSex", [])).strip().upper()[:1],
-        "series": token("SeriesInstanceUID"),
         "removed": "".join(said.get("PatientIdentityRemoved", [])).strip().upper() == "YES",
         "day": next((said[name][0] for name in ("AcquisitionDate", "SeriesDate", "StudyDate") if name in said), ""),
     }

@@ -28,8 +28,6 @@ LEAST_SECONDS = 60.0
 SLOWEST_BYTES_PER_SECOND = 1e6
 """A disk or network share that is slower than this is not waited for."""
 
-_ENDED_BY_TIME = (signal.SIGALRM, signal.SIGXCPU)
-
 
 class Fence:
     """A keeper process and the way to it; started with the first question, in a fork anew."""
@@ -151,7 +149,7 @@ def _require_ended_well(status: int | None, said: int, seconds: float) -> None:
         raise ScanError("reader-ended", f"{rule}; the reading process ended")
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
-        if number in _ENDED_BY_TIME:
+        if number == signal.SIGALRM:
             raise ScanError("too-slow", f"{rule}; it took longer")
         raise ScanError("reader-ended", f"{rule}; the system ended it by signal {number}")
     told = os.pread(said, os.fstat(said).st_size, 0)

@@ -315,7 +315,6 @@ _WITHIN = {
     "CTDIvol": ("CTExposureSequence", "CTDIvol"),
     "AcquisitionNumber": ("FrameContentSequence", "FrameAcquisitionNumber"),
     "ImagePositionPatient": ("PlanePositionSequence", "ImagePositionPatient"),
-    "StackID": ("FrameContentSequence", "StackID"),
 }
 """Where an enhanced CT keeps what a slice has at the top: functional group and name in it (DICOM PS3.3 C.7.6.16)."""
 

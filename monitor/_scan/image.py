@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import nibabel
     import SimpleITK as sitk
 
-    from monitor._scan.series import Store
+    from monitor._scan.series import Memory
 
 FORMATS = (".nii", ".nii.gz", ".nrrd", ".mha")
 """Image files other than DICOM: those that hold header and voxels in one file."""
@@ -52,12 +52,12 @@ class Picture:
     axes: np.ndarray
 
 
-def task(request: dict[str, Any], store: Store) -> dict[str, object]:
+def task(request: dict[str, Any], memory: Memory) -> dict[str, object]:
     """Read an image file into shared memory, as the keeper does it."""
     found = read(Path(request["path"]))
     whole = found.values.dtype.kind in "iu" or _all_whole(found.values)
     fits = whole and _fits(found.values, np.int16)
-    kept = store.array(found.values.shape, np.int16 if fits else np.float32)
+    kept = memory.array(found.values.shape, np.int16 if fits else np.float32)
     kept[...] = found.values
     grid = {"spacing_mm": found.spacing_mm, "origin_mm": found.origin_mm, "axes": found.axes.tolist()}
     return {"arrays": [kept], **grid}
@@ -90,7 +90,8 @@ def read(path: Path) -> Picture:
 
 def _nifti(path: Path) -> Picture:
     """Read a NIfTI file; nibabel raises where it is cut."""
-    import nibabel  # noqa: PLC0415 - most scans are DICOM, and it takes longer to load than they take to read
+    # Most studies are DICOM: loaded with this module it would add 0.1 s to the start of every keeper.
+    import nibabel  # noqa: PLC0415
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they repeat the header
@@ -145,7 +146,8 @@ def _affine(held: nibabel.Nifti1Image) -> tuple[tuple[float, ...], tuple[float, 
 
 def _by_itk(path: Path) -> Picture:
     """Read a NRRD or MetaImage file."""
-    import SimpleITK as sitk  # noqa: PLC0415 - as with nibabel
+    # As with nibabel: 0.15 s and 90 MB of every keeper, for NRRD and MetaImage alone.
+    import SimpleITK as sitk  # noqa: PLC0415
 
     with path.open("rb") as stream:
         if re.search(rb"^(data ?file *:|ElementDataFile *=(?! *LOCAL\s))", stream.read(HEAD_BYTES), re.MULTILINE):

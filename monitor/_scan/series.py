@@ -6,7 +6,7 @@ import functools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -65,8 +65,8 @@ LEAST_PACKED = 1 / 500
 """Bytes of file that a byte of voxels needs at least: no scan packs better, a file that claims more lies."""
 
 
-class Store(Protocol):
-    """Where voxels go: memory that the asking process sees."""
+class Memory(Protocol):
+    """Where voxels go: memory that the asking process sees, or its own."""
 
     def array(self, shape: tuple[int, ...], dtype: type) -> np.ndarray:
         """Return room for an array."""
@@ -89,12 +89,6 @@ class Series:
 
     slices: list[Slice]
     grid: Grid
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Return the number of slices, rows and columns."""
-        rows, columns = self.slices[0].alike.shape
-        return len(self.slices), rows, columns
 
 
 def checked(paths: Iterable[Path]) -> Series:
@@ -212,7 +206,7 @@ def _decodable(syntax: str) -> bool:
     """Tell whether a decoder of this transfer syntax is installed."""
     try:
         return bool(get_decoder(pydicom.uid.UID(syntax)).is_available)
-    except NotImplementedError:
+    except NotImplementedError:  # pydicom's way to say that it knows no decoder of this syntax
         return False
 
 
@@ -355,8 +349,8 @@ class Pixels:
         return (-half, half - 1) if self.signed else (0, 2 * half - 1)
 
 
-def voxels(slices: Sequence[Pixels], store: Store) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return HU, (z, y, x) int16 or float32 in ``store``, and where the scanner measured; None where everywhere.
+def voxels(slices: Sequence[Pixels], memory: Memory) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return HU, (z, y, x) int16 or float32 in ``memory``, and where the scanner measured; None where everywhere.
 
     Raises
     ------
@@ -366,12 +360,12 @@ def voxels(slices: Sequence[Pixels], store: Store) -> tuple[np.ndarray, np.ndarr
     slope, offset = slices[0].rescale
     shape = (len(slices), *slices[0].shape)
     frames = Counter(one.path for one in slices)
-    volume = store.array(shape, np.int16 if slope.is_integer() and offset.is_integer() else np.float32)
+    volume = memory.array(shape, np.int16 if slope.is_integer() and offset.is_integer() else np.float32)
     imaged = None
     for number, one in enumerate(slices):
         stored = _decoded(one, many=frames[one.path] > 1)
         if volume.dtype == np.int16 and not _fits_int16(stored, slope, offset):
-            before, volume = volume, store.array(shape, np.float32)
+            before, volume = volume, memory.array(shape, np.float32)
             volume[:number] = before[:number]
         if volume.dtype == np.int16 and slope == 1 and stored.dtype.itemsize == 2:
             # The result fits, so the carry beyond 16 bits that is dropped here was none.
@@ -380,7 +374,7 @@ def voxels(slices: Sequence[Pixels], store: Store) -> tuple[np.ndarray, np.ndarr
             volume[number] = stored.astype(np.float64) * slope + offset
         filling = _filling(stored, one)
         if filling is not None:
-            imaged = store.array(shape, np.bool_) if imaged is None else imaged
+            imaged = memory.array(shape, np.bool_) if imaged is None else imaged
             volume[number][filling] = AIR_HU
             imaged[number] = filling
     return volume, None if imaged is None else np.logical_not(imaged, out=imaged)
@@ -450,7 +444,8 @@ def _filling(stored: np.ndarray, one: Pixels) -> np.ndarray | None:
     if not declared.any():
         return filling
     if stored[declared].max() * slope + offset >= AIR_HU:
-        from scipy import ndimage  # noqa: PLC0415 - few scans need it, and it doubles the start of the fence
+        # Few scans declare a value of air as padding: loaded with this module it would double the keeper's start.
+        from scipy import ndimage  # noqa: PLC0415
 
         pieces, _ = ndimage.label(declared)
         edges: Iterable[np.ndarray] = (pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1])
@@ -459,7 +454,7 @@ def _filling(stored: np.ndarray, one: Pixels) -> np.ndarray | None:
     return declared if filling is None else filling | declared
 
 
-def task(request: dict[str, Any], store: Store) -> dict[str, object]:
+def task(request: dict[str, Any], memory: Memory) -> dict[str, object]:
     """Read a folder of DICOM files as the keeper does it.
 
     Packed pixels are decoded into shared memory. Pixels that lie in the files as they are need no decoder: the answer
@@ -475,10 +470,9 @@ def task(request: dict[str, Any], store: Store) -> dict[str, object]:
         "uids": [one.value("SeriesInstanceUID"), one.value("FrameOfReferenceUID")],
     }
     if all(each.offset is not None for each in found.slices):
-        places = [(str(each.path), each.offset) for each in found.slices]
-        stored = {name: getattr(one, name) for name in ("syntax", "shape", "bits", "signed", "padding")}
-        return {**said, "plan": {"places": places, "rescale": one.rescale.tolist(), **stored}}
-    values, imaged = voxels([Pixels.of(each) for each in found.slices], store)
+        alike = {**asdict(Pixels.of(found.slices[0])), "path": ""}
+        return {**said, "plan": {"alike": alike, "places": [(str(each.path), each.offset) for each in found.slices]}}
+    values, imaged = voxels([Pixels.of(each) for each in found.slices], memory)
     return {**said, "arrays": [values] if imaged is None else [values, imaged]}
 
 
@@ -490,17 +484,10 @@ def planned(plan: dict[str, Any]) -> tuple[np.ndarray, np.ndarray | None]:
     ScanError
         If a file has changed since, or holds values that its header excludes.
     """
-    padding = None if plan["padding"] is None else (int(plan["padding"][0]), int(plan["padding"][1]))
-    one = Pixels(
-        path=Path(),
-        syntax=plan["syntax"],
-        shape=(int(plan["shape"][0]), int(plan["shape"][1])),
-        stored_bits=int(plan["bits"][1]),
-        signed=bool(plan["signed"]),
-        rescale=(float(plan["rescale"][0]), float(plan["rescale"][1])),
-        padding=padding,
-    )
-    return voxels([replace(one, path=Path(path), offset=int(offset)) for path, offset in plan["places"]], _Own())
+    # JSON knows no tuples.
+    alike = {name: tuple(value) if isinstance(value, list) else value for name, value in plan["alike"].items()}
+    slices = [Pixels(**{**alike, "path": Path(path), "offset": offset}) for path, offset in plan["places"]]
+    return voxels(slices, _Own())
 
 
 class _Own:
@@ -510,7 +497,6 @@ class _Own:
         return np.zeros(shape, dtype)
 
 
-def rules(request: dict[str, Any], _: Store) -> dict[str, object]:
+def rules(request: dict[str, Any], _: Memory) -> dict[str, object]:
     """Hold the headers of ``paths`` to the rules of a series, and tell how it was made; no pixel is read."""
-    found = checked(map(Path, request["paths"]))
-    return {"acquired": acquired(found), "shape": found.shape, "axes": found.grid.axes.tolist()}
+    return {"acquired": acquired(checked(map(Path, request["paths"])))}

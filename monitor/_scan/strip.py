@@ -13,7 +13,7 @@ from pydicom.uid import UID
 from monitor._scan import header
 
 if TYPE_CHECKING:
-    from monitor._scan.series import Store
+    from monitor._scan.series import Memory
 
 KEPT = frozenset(
     [
@@ -37,7 +37,7 @@ RENAMED = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfRe
 """UIDs that are replaced by others, equal ones by equal ones."""
 
 
-def task(request: dict[str, Any], _: Store) -> dict[str, object]:
+def task(request: dict[str, Any], _: Memory) -> dict[str, object]:
     """Write stripped copies of ``paths`` into the folder ``to``, named by number, as pseudonym ``patient_id``."""
     folder = Path(request["to"])
     for number, path in enumerate(request["paths"], start=1):

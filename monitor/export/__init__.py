@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from monitor import store, tables
+from monitor.errors import StoreError
 from monitor.export import folder, workbook
 from monitor.export.dictionary import Sheet, sheet
-from monitor.export.placing import placed
 from monitor.export.report import report
 from monitor.export.wide import visits_wide
-from monitor.store import StoreError
+from monitor.placing import placed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

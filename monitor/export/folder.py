@@ -15,8 +15,6 @@ from monitor.export.redcap import RECORD, VISIT, redcap
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pandas as pd
-
 README = """calcitrack {version}: exported results of {ended}.
 Research use only, not for diagnosis.
 
@@ -43,7 +41,8 @@ def write_csv(aside: Path, sheets: list[Sheet], run: dict[str, object]) -> None:
     made = {one.name: one.table for one in [*sheets, data_dictionary(sheets)]}
     made |= redcap(by_name["visits_wide"], by_name["patients"])
     for name, table in made.items():
-        _write_one_csv(table, aside / name)
+        # As the results folder does it, so that there is one rule for cells that look like formulas.
+        store.write_csv(table, aside / f"{name}.csv")
     _write_about(aside, run, kind="csv", more=README_CSV)
 
 
@@ -55,12 +54,6 @@ def write_parquet(aside: Path, sheets: list[Sheet], run: dict[str, object]) -> N
         fields = [field.with_metadata(said) for field, said in zip(plain.schema, told, strict=True)]
         pq.write_table(plain.cast(pa.schema(fields)), aside / f"{one.name}.parquet")
     _write_about(aside, run, kind="parquet")
-
-
-def _write_one_csv(table: pd.DataFrame, stem: Path) -> None:
-    """Write a table as the results folder does, so that there is one rule for cells that look like formulas."""
-    store.write_table(table, stem)
-    stem.with_name(f"{stem.name}.parquet").unlink()
 
 
 def _write_about(aside: Path, run: dict[str, object], *, kind: str, more: str = "") -> None:

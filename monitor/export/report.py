@@ -15,8 +15,8 @@ from PIL import Image
 
 from monitor import store
 from monitor.export import plots, story, words
-from monitor.export.placing import placed
 from monitor.export.workbook import flat
+from monitor.placing import placed
 from monitor.types import StudyError
 
 if TYPE_CHECKING:

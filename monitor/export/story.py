@@ -86,7 +86,7 @@ DEFINITIONS = (
 """What the words of a report mean."""
 
 
-NO_MARK: words.Mark = ("", "", "")
+NO_MARK = words.Mark("", "", "")
 """A cell without a verdict."""
 
 
@@ -191,10 +191,10 @@ def _finding(one: Patient, last: pd.Series, name: str) -> Finding:
 def _headline(one: Patient, since: pd.Series | None) -> words.Mark:
     """Return the verdict since the baseline as it heads a finding."""
     if since is None:
-        return "", "one visit" if len(one.measured) == 1 else "not compared", "unknown"
+        return words.Mark("", "one visit" if len(one.measured) == 1 else "not compared", "unknown")
     symbol, word, tone = words.mark(words.VERDICTS, since["verdict"])
     joint = "with" if since["verdict"] == "not_comparable" else "since"
-    return symbol, f"{word} {joint} the baseline", tone
+    return words.Mark(symbol, f"{word} {joint} the baseline", tone)
 
 
 def _level(last: pd.Series, name: str, unit: str) -> str:
@@ -300,12 +300,12 @@ def _burden_row(row: dict[str, Any]) -> list[Cell]:
     refused = pd.notna(row["refused_code"])
     if pd.isna(row["n_lesions_scans"]) and refused:
         blanks = [Cell(words.MISSING, right=True)] * (len(BURDEN) + 3)
-        return [Cell(words.text(row["visit_id"])), *blanks, Cell("", mark=("×", "refused", "unknown"))]
+        return [Cell(words.text(row["visit_id"])), *blanks, Cell("", mark=words.Mark("×", "refused", "unknown"))]
     return [
         Cell(
             words.text(row["visit_id"]),
             words.day(row["date"]),
-            ("×", "a scan refused", "unknown") if refused else NO_MARK,
+            words.Mark("×", "a scan refused", "unknown") if refused else NO_MARK,
         ),
         Cell(words.years(row["years"]), right=True),
         *(_amount_cell(row, name) for name in BURDEN),
@@ -325,7 +325,7 @@ def _amount_cell(row: dict[str, Any], name: str) -> Cell:
 
 def _change_cell(row: dict[str, Any]) -> Cell:
     if _is(row["visit_id"], row["baseline_visit_id"]):
-        return Cell("", mark=("●", "baseline", "same"))
+        return Cell("", mark=words.STATUSES["baseline"])
     if pd.isna(row["volume_mm3_verdict"]):
         return Cell(words.MISSING)
     mark = words.mark(words.VERDICTS, row["volume_mm3_verdict"])
@@ -413,9 +413,9 @@ def _lesion_cell(row: dict[str, Any] | None, lod: dict[str, Any], kin: dict[tupl
         word = f"split from {line['from_lesion_id']}"
     if status == "resolved":
         least = words.number(lod.get(row["visit_id"]))
-        return Cell("0", f"limit {least}", (symbol, word, tone), right=True)
+        return Cell("0", f"limit {least}", words.Mark(symbol, word, tone), right=True)
     between = words.limits(row["volume_lo_mm3"], row["volume_hi_mm3"])
-    return Cell(words.number(row["volume_mm3"]), between, (symbol, word, tone), right=True)
+    return Cell(words.number(row["volume_mm3"]), between, words.Mark(symbol, word, tone), right=True)
 
 
 def _since_baseline(one: Patient, lesion: Any) -> Cell:
@@ -458,7 +458,7 @@ def _comparable(scan: dict[str, Any]) -> Cell:
     more = "" if pd.isna(why) else str(why)
     if pd.isna(scan["comparable"]):
         return Cell(words.MISSING, more)
-    return Cell("", more, ("✓", "yes", "same") if scan["comparable"] else ("×", "no", "unknown"))
+    return Cell("", more, words.Mark("✓", "yes", "same") if scan["comparable"] else words.Mark("×", "no", "unknown"))
 
 
 def trend_grid(one: Patient) -> Grid:

@@ -13,8 +13,8 @@ import pandas as pd
 import xlsxwriter
 
 from monitor import tables
+from monitor.errors import StoreError
 from monitor.export.dictionary import IN_ROW, Sheet, data_dictionary, unit
-from monitor.store import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from monitor.store import StoreError
+from monitor.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
