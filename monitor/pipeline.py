@@ -15,7 +15,7 @@ import pandas as pd
 from monitor import admit, anatomy, lesions, record, registration, stages, stats, store, tables
 from monitor.crew import Crew, Progress, Teller, crew
 from monitor.record import Measured, Record
-from monitor.stages import Unit
+from monitor.stages import Placed, Unit
 from monitor.store import Results
 from monitor.study import Patient, Study, Visit, baseline_visit, read_study
 from monitor.types import Registration, Scan, ScanError, StudyError
@@ -164,10 +164,27 @@ def _measure(groups: Sequence[_Group], hands: Crew, tell: Teller) -> list[list[M
     calls = [(unit, group.reference) for group in groups for unit in group.units]
     names = _names(unit for unit, _ in calls)
     found = iter(hands.map(stages.place, calls, tell.of("registered", names)))
-    placed = [[next(found) for _ in group.units] for group in groups]
+    placed = [_relayed([next(found) for _ in group.units], hands) for group in groups]
     pairs = [(own, group[0]) for group in placed for own in group]
     done = iter(hands.map(stages.measure, pairs, tell.of("measured", names)))
     return [[next(done) for _ in group.units] for group in groups]
+
+
+def _relayed(placed: list[Placed], hands: Crew) -> list[Placed]:
+    """Where a visit's own way to the reference is in doubt, try the way through its neighbour nearer to the reference.
+
+    From the reference outwards, so that each finds its neighbour's way settled.
+    """
+    middle = next(number for number, one in enumerate(placed) if one.folder is None)
+    ways = list(placed)
+    # The reference's neighbours have no other way than their own.
+    outwards = [(number, -1) for number in range(middle + 2, len(ways))]
+    outwards += [(number, 1) for number in range(middle - 2, -1, -1)]
+    for number, back in outwards:
+        between = ways[number + back]
+        if stages.doubtful(ways[number]) and not between.refused:
+            ways[number] = hands.map(stages.relay, [(ways[number], between)])[0]
+    return ways
 
 
 def _records(groups: Sequence[_Group], measured: list[list[Measured]], hands: Crew) -> list[Record]:
@@ -196,7 +213,7 @@ def _pictures(
     keep: set[str] = set()
     for (unit, _, done, _), folder, part in zip(calls, where, drawn, strict=True):
         files |= {str(folder / name): source for name, source in stages.published(done, part).items()}
-        keep |= {unit.key, done.measured.name, part.name} | ({done.placed.name} if done.placed else set())
+        keep |= {unit.key, done.measured.name, part.name, *done.parts}
     return files, keep
 
 

@@ -31,7 +31,10 @@ _AMOUNTS = ("volume_mm3", "envelope_mm3", "threshold_volume_mm3", "excess_hu_mm3
 
 @dataclass(frozen=True)
 class Measured:
-    """A visit with what was finished for it; ``placed`` is None for the reference and where it was refused."""
+    """A visit with what was finished for it; ``placed`` is None for the reference and where it was refused.
+
+    ``parts`` names the finished parts that led to ``placed``.
+    """
 
     visit: Visit
     looked: Path
@@ -39,6 +42,7 @@ class Measured:
     placed: Path | None
     is_reference: bool
     refused: str = ""
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -303,6 +307,7 @@ def _visit_rows(known: list[_Known], place: dict[tuple[str, str], _Place], rows:
                 "scan_id": one.visit.scan_id,
                 "region": one.visit.region,
                 "residual_mm": one.registration.residual_mm if one.registration else nan,
+                "residual_hi_mm": one.registration.residual_hi_mm if one.registration else nan,
                 "in_field": float(sees),
                 "comparable": may,
                 "comparable_why": why,

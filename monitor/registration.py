@@ -8,11 +8,14 @@ import numpy as np
 import SimpleITK as sitk
 
 from monitor import grid
-from monitor._registration import both_ways, scales, start, trust
+from monitor._registration import bend, both_ways, linear, match, scales, start, trust
 from monitor.types import Anatomy, Registration, Scan
 
 LOOKING_MM = 2.0
 """Voxel, mm, of pictures of the registration."""
+
+PARTS = (scales, start, match, linear, bend, both_ways, trust)
+"""Where the thresholds of registration stand, for the record of a run."""
 
 METHOD = "rigid+growth+affine, bending with rigid bone (Gauss-Newton), both ways"
 """The stages, for the record."""
@@ -59,8 +62,36 @@ def register(
     levels = scales.pyramid(
         scales.prepare(fixed, fixed_anatomy, fixed_mineral), scales.prepare(moving, moving_anatomy, moving_mineral)
     )
-    found = both_ways.optimise(levels, start.find(levels[:2]))
-    return replace(trust.believed(levels, found), method=METHOD)
+    began = start.find(levels[:2])
+    return replace(trust.believed(levels, began, both_ways.optimise(levels, began)), method=METHOD)
+
+
+def through(first: Registration, second: Registration, name: str) -> Registration:
+    """Join two maps, baseline to another visit and from there on, into one; errors add as if independent.
+
+    Parameters
+    ----------
+    first, second : Registration
+        From the baseline to the visit between, and from there to the visit.
+    name : str
+        Of the visit between, for the record.
+    """
+    matrix = second.matrix @ first.matrix
+    nodes = first.field_mm if first.field_mm is not None else second.field_mm
+    field = None
+    if nodes is not None:
+        points = grid.to_mm(nodes, np.indices(nodes.GetSize()[::-1]).reshape(3, -1).T)
+        there = second.from_baseline(first.from_baseline(points))
+        moved = grid.apply_affine(np.linalg.inv(matrix), there) - points
+        field = sitk.GetImageFromArray(moved.reshape(*nodes.GetSize()[::-1], 3).astype(np.float32), isVector=True)
+        field.CopyInformation(nodes)
+    return Registration(
+        matrix=matrix,
+        field_mm=field,
+        residual_mm=float(np.hypot(first.residual_mm, second.residual_mm)),
+        residual_hi_mm=float(np.hypot(first.residual_hi_mm, second.residual_hi_mm)),
+        method=f"through {name}: {second.method}",
+    )
 
 
 def for_looking(fixed: Scan, moving: Scan, found: Registration) -> tuple[sitk.Image, np.ndarray, np.ndarray]:

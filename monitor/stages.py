@@ -19,6 +19,9 @@ from monitor.types import Anatomy, Registration, RegistrationError, Scan
 REFUSED = "refused.txt"
 """Stands where a registration was not believable, and says why."""
 
+DOUBTFUL_MM = 1.5
+"""Residual, mm, from which the way through the visit before is tried: good pairs of a limb or trunk stay below."""
+
 NEW_BEYOND_MM = 2.0
 """What stands this far out of the first visit's bone, beside twice the residuals, is no error of outline, mm."""
 
@@ -45,6 +48,8 @@ class Placed:
     reference: Unit
     folder: Path | None
     refused: str = ""
+    parts: tuple[str, ...] = ()
+    """Names of all finished parts that led here, to be kept for the next run."""
 
     def registration(self) -> Registration:
         """Return the map between this visit and the reference."""
@@ -118,24 +123,57 @@ def place(unit: Unit, reference: Unit) -> Placed:
     key = store.content_hash("place", unit.key, reference.key)
     folder = unit.work / key if (unit.work / key).exists() else _place(unit, reference, key)
     refused = folder / REFUSED
-    return Placed(unit, reference, folder, refused.read_text() if refused.exists() else "")
+    return Placed(unit, reference, folder, refused.read_text() if refused.exists() else "", parts=(key,))
 
 
 def _place(unit: Unit, reference: Unit, key: str) -> Path:
-    one, two = load(reference.visit), load(unit.visit)
     try:
-        found = registration.register(
-            one,
-            two,
-            fixed_anatomy=looked(reference, one),
-            moving_anatomy=looked(unit, two),
-            fixed_mineral=mineral(reference, one),
-            moving_mineral=mineral(unit, two),
-        )
+        found = _registered(reference, unit)
     except RegistrationError as error:
         reason = str(error)
         return store.finish(unit.work, key, lambda folder: _note(folder / REFUSED, reason))
     return store.finish(unit.work, key, lambda folder: store.write_transform(folder, found))
+
+
+def _registered(fixed: Unit, moving: Unit) -> Registration:
+    one, two = load(fixed.visit), load(moving.visit)
+    return registration.register(
+        one,
+        two,
+        fixed_anatomy=looked(fixed, one),
+        moving_anatomy=looked(moving, two),
+        fixed_mineral=mineral(fixed, one),
+        moving_mineral=mineral(moving, two),
+    )
+
+
+def doubtful(own: Placed) -> bool:
+    """Tell whether a visit's way to the reference failed, or is so uncertain that another may be better."""
+    if own.folder is None:
+        return False
+    return bool(own.refused) or own.registration().residual_mm > DOUBTFUL_MM
+
+
+def relay(own: Placed, between: Placed) -> Placed:
+    """Register a visit through the one before; return whichever way has the smaller residual."""
+    ways = [str(way.folder and way.folder.name) for way in (own, between)]
+    key = store.content_hash("relay", own.unit.key, own.reference.key, between.unit.key, *ways)
+    folder = own.unit.work / key if (own.unit.work / key).exists() else _relay(own, between, key)
+    if (folder / REFUSED).exists():
+        return replace(own, parts=(*own.parts, key))
+    return Placed(own.unit, own.reference, folder, parts=(*own.parts, key))
+
+
+def _relay(own: Placed, between: Placed, key: str) -> Path:
+    try:
+        last = _registered(between.unit, own.unit)
+    except RegistrationError as error:
+        reason = str(error)
+        return store.finish(own.unit.work, key, lambda folder: _note(folder / REFUSED, reason))
+    found = registration.through(between.registration(), last, between.unit.visit.visit_id)
+    if not own.refused and found.residual_mm >= own.registration().residual_mm:
+        return store.finish(own.unit.work, key, lambda folder: _note(folder / REFUSED, "the direct way is nearer"))
+    return store.finish(own.unit.work, key, lambda folder: store.write_transform(folder, found))
 
 
 def measure(own: Placed, first: Placed) -> Measured:
@@ -147,7 +185,8 @@ def measure(own: Placed, first: Placed) -> Measured:
         This visit, and the earliest of the same patient and region.
     """
     unit = own.unit
-    key = store.content_hash("measure", unit.key, own.reference.key, first.unit.key)
+    ways = [str(way.folder and way.folder.name) for way in (own, first)]
+    key = store.content_hash("measure", unit.key, own.reference.key, first.unit.key, *ways)
     folder = unit.work / key if (unit.work / key).exists() else _measure(own, first, key)
     return Measured(
         visit=unit.visit,
@@ -156,6 +195,7 @@ def measure(own: Placed, first: Placed) -> Measured:
         placed=None if own.refused else own.folder,
         is_reference=own.folder is None,
         refused=own.refused,
+        parts=own.parts,
     )
 
 
@@ -247,6 +287,7 @@ def body_mm3(unit: Unit) -> float:
 def parameters() -> dict[str, object]:
     """Return every named threshold of the steps, for ``run.json``."""
     steps = {"anatomy": anatomy, "lesions": lesions, "registration": registration, "burden": burden}
+    steps |= {f"registration.{part.__name__.rpartition('.')[2]}": part for part in registration.PARTS}
     return {
         f"{name}.{key}": value
         for name, module in steps.items()
@@ -258,12 +299,14 @@ def parameters() -> dict[str, object]:
 def _checks(unit: Unit, done: Measured, labels: np.ndarray) -> dict[str, object]:
     """Return what the QC picture shows, in numbers."""
     said = json.loads((unit.folder / "look.json").read_text())
-    residual = store.read_transform(done.placed).residual_mm if done.placed is not None else None
+    found = store.read_transform(done.placed) if done.placed is not None else None
     return {
         "noise_hu": said["noise_hu"],
         "threshold_hu": said["threshold_hu"],
         "lod_mm3": said["lod_mm3"],
-        "residual_mm": residual,
+        "residual_mm": found.residual_mm if found else None,
+        "residual_hi_mm": found.residual_hi_mm if found else None,
+        "registration": found.method if found else "",
         "registration_refused": done.refused,
         "lesions": [int(n) for n in np.unique(labels) if n],
     }

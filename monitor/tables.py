@@ -70,6 +70,7 @@ VISITS: Schema = (
     _hu("threshold_hu", "lowest HU that seeds a lesion in this scan"),
     _mm3("lod_mm3", "volume of dense mineral that is detected with 90 % power"),
     _mm("residual_mm", "disagreement of two independently optimised registrations"),
+    _mm("residual_hi_mm", "upper 95 % limit of the registration's mean error"),
     Column("in_field", NUMBER, "1", "fraction of the baseline's body that this scan sees"),
     Column("comparable", FLAG, "", "may amounts be compared with the baseline's"),
     Column("comparable_why", TEXT, "", "why not, or what is unknown"),

@@ -15,7 +15,7 @@ from monitor import grid, phantom
 from monitor._registration import bend, match, scales, start
 from monitor._registration.scales import Scale
 from monitor.phantom import PhantomVisit
-from monitor.registration import for_looking
+from monitor.registration import for_looking, through
 from monitor.types import Registration, RegistrationError, Scan
 
 AIR_HU = -1000
@@ -186,6 +186,30 @@ def test_pictures_show_what_was_not_seen_as_missing(pair: list[PhantomVisit], fo
     image, before, after = for_looking(pair[0].scan, pair[1].scan, found)
     assert grid.array(image).shape == before.shape == after.shape
     assert np.isnan(after).any()
+
+
+def test_two_maps_are_joined_into_one(pair: list[PhantomVisit], found: Registration) -> None:
+    """Truth: through another visit, points go where the two maps take them one after the other, both ways."""
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_rotvec([0.0, 0.0, 0.2]).as_matrix()
+    turn[:3, 3] = (4.0, -2.0, 1.0)
+    joined = through(found, Registration(turn, residual_mm=0.4, residual_hi_mm=0.6, method="turn"), "V1")
+    points = pair[0].landmarks_mm
+    there = grid.apply_affine(turn, found.from_baseline(points))
+    assert np.abs(joined.from_baseline(points) - there).max() < 0.02
+    assert np.abs(joined.to_baseline(there) - points).max() < 0.1
+    assert joined.residual_mm == pytest.approx(np.hypot(found.residual_mm, 0.4))
+    assert joined.method == "through V1: turn"
+
+
+@pytest.mark.slow
+def test_a_mirrored_scan_is_refused() -> None:
+    """A trunk has a side: mirrored, it is refused by that name, though its bones and skin match well."""
+    visits = phantom.series("gaci", seed=40, visits=2, spacing_mm=(1.6, 1.6, 2.4))
+    later = visits[1].scan
+    mirrored = Scan(grid.image_like(np.ascontiguousarray(later.array[:, :, ::-1]), later.image))
+    with pytest.raises(RegistrationError, match="mirror image"):
+        monitor.register(visits[0].scan, mirrored)
 
 
 def ramp(shape: tuple[int, int, int], side_mm: float) -> Scale:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,8 @@ import pandas as pd
 import pytest
 import SimpleITK as sitk
 
-from monitor import check, grid, pipeline, scan, stages, study
-from monitor.types import ScanError
+from monitor import check, grid, pipeline, scan, stages, store, study
+from monitor.types import Registration, RegistrationError, ScanError
 from tests.test_check import study_of
 from tests.test_scan import limb
 
@@ -74,3 +75,69 @@ def test_parameters_name_every_threshold() -> None:
     named = stages.parameters()
     assert named["lesions.NOISE_FACTOR"] == 4.3
     assert named["burden.MARGIN_MM"] == 2.5
+
+
+def test_thresholds_of_parts_are_named_too() -> None:
+    """What registration takes for believable stands in the record of a run."""
+    assert stages.parameters()["registration.trust.MOST_GAP_MM"] == 3.0
+
+
+def moved(by_mm: float, residual_mm: float) -> Registration:
+    """Return a shift along x."""
+    matrix = np.eye(4)
+    matrix[0, 3] = by_mm
+    return Registration(matrix, residual_mm=residual_mm, residual_hi_mm=2 * residual_mm, method="shift")
+
+
+@pytest.fixture
+def three(tmp_path: Path, limb_study: Path) -> list[stages.Placed]:
+    """Return the reference, a visit between that is well placed, and a last one whose own way is in doubt."""
+    visit = study.read_study(limb_study).patients[0].visits[0]
+    units = [stages.Unit(dataclasses.replace(visit, visit_id=f"V{n}"), tmp_path, f"unit{n}") for n in range(3)]
+    placed = [stages.Placed(units[0], units[0], folder=None)]
+    for unit, residual_mm in ((units[1], 0.3), (units[2], 2.0)):
+        found = moved(1.0, residual_mm)
+        folder = store.finish(
+            tmp_path, f"place-{unit.key}", functools.partial(store.write_transform, registration=found)
+        )
+        placed.append(stages.Placed(unit, units[0], folder, parts=(folder.name,)))
+    return placed
+
+
+def test_only_what_is_uncertain_or_refused_is_in_doubt(three: list[stages.Placed]) -> None:
+    """The reference and a well placed visit keep their way."""
+    refused = dataclasses.replace(three[1], refused="no")
+    assert [stages.doubtful(one) for one in [*three, refused]] == [False, False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("residual_mm", "shift_mm", "way"),
+    [(0.4, 6.0, "through V1: shift"), (3.0, 1.0, "shift")],
+    ids=["nearer", "farther"],
+)
+def test_the_nearer_way_is_kept(
+    three: list[stages.Placed], monkeypatch: pytest.MonkeyPatch, residual_mm: float, shift_mm: float, way: str
+) -> None:
+    """Through the visit before where that residual is smaller, 0.3 and 0.4 make 0.5 mm; else as it was."""
+    monkeypatch.setattr(stages, "_registered", lambda fixed, moving: moved(5.0, residual_mm))
+    found = stages.relay(three[2], three[1])
+    assert found.registration().from_baseline(np.zeros((1, 3)))[0, 0] == shift_mm
+    assert found.registration().method == way
+    assert found.registration().residual_mm == pytest.approx(0.5 if way != "shift" else 2.0)
+    assert set(three[2].parts) < set(found.parts)
+
+
+def test_a_refused_visit_is_placed_through_its_neighbour(
+    three: list[stages.Placed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where its own way was not believable; where that through the neighbour is not either, it stays refused."""
+    refused = dataclasses.replace(three[2], refused="registered bodies must correlate")
+    monkeypatch.setattr(stages, "_registered", lambda fixed, moving: moved(5.0, 0.4))
+    assert not stages.relay(refused, three[1]).refused
+    other = dataclasses.replace(refused, unit=dataclasses.replace(refused.unit, key="another"))
+
+    def fails(fixed: stages.Unit, moving: stages.Unit) -> Registration:
+        raise RegistrationError("no")
+
+    monkeypatch.setattr(stages, "_registered", fails)
+    assert stages.relay(other, three[1]).refused == refused.refused

@@ -29,6 +29,12 @@ LEAST_CORRELATION = 0.8
 LEAST_TEXTURE = 0.35
 """Least correlation of soft tissue's texture: limbs of two patients have 0.0 to 0.4, of one 0.9."""
 
+SURE_TEXTURE = 0.85
+"""From this correlation on, no mirror image is thought of."""
+
+MIRROR_BETTER = 0.1
+"""Information, nats a voxel, that the mirror image must have more for a scan to be a mirrored one."""
+
 MOST_STRAIN = 0.35
 """Most root mean square of log local volume change: a bent knee has 0.1, another patient's limb 0.2 to 1."""
 
@@ -160,8 +166,8 @@ def _bone_overlap(fixed: Scale, moving: Scale, found: Registration) -> float:
     return float(2 * (one & two).sum() / total) if total > FEWEST else float("nan")
 
 
-def believed(levels: list[tuple[Scale, Scale]], found: BothWays) -> Registration:
-    """Return the map with its residual and an upper limit of its error.
+def believed(levels: list[tuple[Scale, Scale]], began: np.ndarray, found: BothWays) -> Registration:
+    """Return the map with its residual and an upper limit of its error; ``began`` is its start, (4, 4).
 
     Raises
     ------
@@ -170,10 +176,20 @@ def believed(levels: list[tuple[Scale, Scale]], found: BothWays) -> Registration
     """
     evidence = weigh(levels, found)
     against = list(_against(evidence))
+    if not against and not evidence.texture >= SURE_TEXTURE and _mirrored(levels, began):
+        against.append("left and right must be the same in both scans; one matches the mirror image of the other")
     if against:
         raise RegistrationError("; ".join(against))
     high = HIGH_GAPS * evidence.gap_mm + HIGH_VOXELS * levels[-1][0].voxel_mm
     return replace(found.registration, residual_mm=evidence.gap_mm, residual_hi_mm=high)
+
+
+def _mirrored(levels: list[tuple[Scale, Scale]], began: np.ndarray) -> bool:
+    """Tell whether the moving scan's mirror image matches better than the scan itself, each in its best pose."""
+    flip = np.diag([-1.0, 1.0, 1.0, 1.0])
+    flipped = [(fixed, replace(moving, matrix=flip @ moving.matrix)) for fixed, moving in levels[:2]]
+    other = start.likeness(*flipped[1], start.find(flipped))
+    return other.information > start.likeness(*levels[1], began).information + MIRROR_BETTER
 
 
 def _against(evidence: Evidence) -> Iterator[str]:
