@@ -1,0 +1,1 @@
+"""Accuracy, time and memory beside peers, as tables: ``python -m benchmarks.registration``."""
