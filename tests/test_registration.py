@@ -16,7 +16,7 @@ from monitor._registration import bend, match, scales, start
 from monitor._registration.scales import Scale
 from monitor.phantom import PhantomVisit
 from monitor.registration import for_looking, through
-from monitor.types import Registration, RegistrationError, Scan
+from monitor.types import Anatomy, Registration, RegistrationError, Scan
 
 AIR_HU = -1000
 
@@ -289,3 +289,26 @@ def test_turns_cover_all_turns() -> None:
     asked = Rotation.random(200, random_state=np.random.default_rng(3))
     nearest = [float((spread * one.inv()).magnitude().min()) for one in asked]
     assert np.rad2deg(max(nearest)) < 37.0
+
+
+def test_a_large_scan_is_averaged_over_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Truth: blocks of a ramp have the ramp's value at the places that the matrix gives; mineral is left out."""
+    image = sitk.GetImageFromArray(np.zeros((21, 40, 44), np.int16))
+    image.SetSpacing((1.0, 1.0, 1.0))
+    image.SetOrigin((5.0, -3.0, 2.0))
+    places = grid.to_mm(image, np.indices((21, 40, 44)).reshape(3, -1).T)
+    hu = np.rint(places @ [4.0, -2.0, 6.0]).reshape(21, 40, 44).astype(np.int16)
+    scan = Scan(grid.image_like(hu, image))
+    everywhere, nowhere = np.ones(hu.shape, bool), np.zeros(hu.shape, bool)
+    spot = nowhere.copy()
+    spot[10, 20, 22] = True
+    anatomy = Anatomy(everywhere, nowhere, nowhere, 10.0, 40.0, np.full((1, 1, 1), 10.0))
+    monkeypatch.setattr(scales, "MOST_VOXELS", hu.size / 8)
+    coarse = scales.prepare(scan, anatomy, spot)
+    assert coarse.hu.shape == (10, 20, 22)
+    assert np.isnan(coarse.hu[5, 10, 11])
+    there = grid.apply_affine(coarse.matrix, np.indices(coarse.hu.shape).reshape(3, -1).T)
+    wanted = np.clip(there @ [4.0, -2.0, 6.0], *scales.WINDOW_HU).reshape(coarse.hu.shape)
+    seen = np.isfinite(coarse.hu)
+    assert seen.mean() > 0.95
+    assert np.abs(coarse.hu - wanted)[seen].max() < 1.0

@@ -20,8 +20,8 @@ BORDER_MM = 8.0
 MINERAL_RIM_MM = 1.5
 """Blur around a piece of mineral, mm, that is kept out of the metric with it."""
 
-MOST_VOXELS = 16_000_000
-"""The finest scale holds no more voxels than this: 64 MB an image, and four images a scan."""
+MOST_VOXELS = 12_000_000
+"""About how many voxels the finest scale holds at most: 48 MB an image, and four images a scan."""
 
 COARSEST_MM = 8.0
 """Voxel, mm, of the coarsest scale: farther than a voxel or two, edges do not tell where to."""
@@ -83,17 +83,43 @@ class Scale:
 
 
 def prepare(scan: Scan, anatomy: Anatomy, mineral: np.ndarray) -> Scale:
-    """Return the finest scale: all but the body set to air, and left out what may come and go."""
-    spacing = scan.spacing_zyx_mm
-    hu = np.clip(scan.array, *WINDOW_HU, dtype=np.float32)
-    hu[~anatomy.body] = WINDOW_HU[0]
-    blind = ~_around(anatomy.body, BORDER_MM, spacing)
-    blind |= _around(mineral & anatomy.body, MINERAL_RIM_MM, spacing)
-    if scan.imaged is not None:
-        blind |= ~scan.imaged
-    hu[blind] = np.nan
-    full = Scale(hu, anatomy.body, anatomy.skeleton, grid.affine(scan.image))
-    return coarser(full, full.voxel_mm * np.ceil((hu.size / MOST_VOXELS) ** (1 / 3)))
+    """Return the finest scale: all but the body set to air, and left out what may come and go.
+
+    Scans of more than ``MOST_VOXELS`` are averaged over blocks, a slab at a time, so that nothing large is copied.
+    """
+    sides, shape = scan.spacing_zyx_mm, np.array(scan.array.shape)
+    wanted_mm = float(np.prod(sides * shape) / MOST_VOXELS) ** (1 / 3)
+    stride = np.maximum(1, np.rint(wanted_mm / sides)).astype(int)
+    count = np.maximum(1, shape // stride)
+    hu = np.empty(count, np.float32)
+    body, bone, moot = np.empty(count, bool), np.empty(count, bool), np.empty(count, bool)
+    for number in range(count[0]):
+        slab = slice(number * stride[0], (number + 1) * stride[0])
+        inside = anatomy.body[slab]
+        tissue = np.where(inside, np.clip(scan.array[slab], *WINDOW_HU), WINDOW_HU[0]).astype(np.float32)
+        hu[number] = _block_means(tissue, stride)
+        body[number] = _block_means(inside, stride) > SEEN
+        bone[number] = _block_means(anatomy.skeleton[slab], stride) > SEEN
+        moot[number] = _block_means(mineral[slab] & inside, stride) > 0
+        if scan.imaged is not None:
+            hu[number][_block_means(~scan.imaged[slab], stride) > 0] = np.nan
+    matrix = grid.affine(scan.image)
+    matrix[:3, 3] = grid.apply_affine(matrix, (stride[None] - 1) / 2)[0]
+    matrix[:3, :3] *= stride
+    hu[~_around(body, BORDER_MM, sides * stride)] = np.nan
+    hu[_around(moot, MINERAL_RIM_MM, sides * stride)] = np.nan
+    return Scale(hu, body, bone, matrix)
+
+
+def _block_means(slab: np.ndarray, stride: np.ndarray) -> np.ndarray:
+    """Return the means over blocks of a slab as thick as a block; what is left over at the far ends is dropped."""
+    if (stride == 1).all():
+        return slab[0]
+    _, rows, columns = np.array(slab.shape) // np.maximum(1, stride)
+    kept = slab[:, : rows * stride[1], : columns * stride[2]]
+    return np.asarray(
+        kept.reshape(len(slab), rows, stride[1], columns, stride[2]).mean(axis=(0, 2, 4), dtype=np.float32)
+    )
 
 
 def coarser(one: Scale, voxel_mm: float) -> Scale:
