@@ -12,6 +12,7 @@ from monitor import grid
 from monitor._registration import bend, linear, match
 from monitor._registration.bend import Lattice
 from monitor._registration.scales import Scale
+from monitor._registration.start import improved
 from monitor.types import Registration
 
 LINEAR_POINTS = 30_000
@@ -92,7 +93,7 @@ def _linear(scales: list[tuple[Scale, Scale]], start: np.ndarray) -> np.ndarray:
     """
     fixed, moving = scales[min(1, len(scales) - 1)]
     points = match.choose(fixed, LINEAR_POINTS)
-    similar = linear.similar(points, moving, start)
+    similar = improved((fixed, moving), points, start)
     affine = linear.affine(points, moving, similar)
     stretch = np.linalg.svd(np.linalg.inv(similar[:3, :3]) @ affine[:3, :3], compute_uv=False)
     return affine if np.abs(np.log(stretch)).max() <= np.log(AFFINE_STRETCH) else similar

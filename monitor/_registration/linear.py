@@ -21,8 +21,8 @@ ENOUGH_VOXELS = 0.004
 FEWEST = 200
 """Fewest points that must be seen by both scans."""
 
-RIDGE = 1e-4
-"""Share of each diagonal element that is added to it: a limb without features does not tell its own length."""
+RIDGE = 1e-2
+"""Share of the mean diagonal element that is added to each: along itself a limb without features does not slide."""
 
 Columns = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """From gradients, (N, 3), and centred points, (N, 3), to what each parameter changes, (N, P)."""
@@ -81,8 +81,7 @@ def _optimised(
         parts = columns(gradient, places).astype(float)
         # Sums by einsum, not by BLAS: their bits do not depend on the number of threads.
         normal = np.einsum("ni,nj->ij", parts * weight[:, None], parts)
-        normal[np.diag_indices_from(normal)] *= 1.0 + RIDGE
-        normal[np.diag_indices_from(normal)] += 1e-12
+        normal[np.diag_indices_from(normal)] += RIDGE * np.trace(normal) / len(normal) + 1e-12
         step = np.linalg.solve(normal, -np.einsum("ni,n->i", parts, weight * np.nan_to_num(gap)))
         turn = turn_of(step[:-3] / size_mm)
         move = np.eye(4)

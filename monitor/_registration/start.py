@@ -106,10 +106,18 @@ def _refined(
 ) -> np.ndarray:
     """Optimise starts at the coarse scale, the best of them at the next, and return the best of these."""
     for pair, some, kept in zip(scales, points, (compared, 1), strict=True):
-        better = [linear.similar(some, pair[1], linear.rigid(some, pair[1], start)) for start in starts]
+        better = [improved(pair, some, start) for start in starts]
         alike = [likeness(*pair, matrix).information for matrix in better]
         starts = [better[place] for place in np.argsort(alike, kind="stable")[::-1][:kept]]
     return starts[0]
+
+
+def improved(pair: tuple[Scale, Scale], points: Points, start: np.ndarray) -> np.ndarray:
+    """Optimise pose and growth; what has become less alike, as a limb that slid along itself, is not taken."""
+    ways = [start]
+    for optimise in (linear.rigid, linear.similar):
+        ways.append(optimise(points, pair[1], ways[-1]))
+    return max(ways, key=lambda matrix: likeness(*pair, matrix).information)
 
 
 class _Coarse:
