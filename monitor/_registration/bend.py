@@ -18,6 +18,9 @@ SMOOTH_MM2 = 150.0
 STRETCH = 0.03
 """Weight of strain everywhere: what no edge tells keeps to the linear map."""
 
+ANCHOR_PER_MM2 = 1e-4
+"""Weight of displacement itself, 1/mm²: a limb without features does not slide along itself."""
+
 RIGID = 1.0
 """Weight of strain within bone: it moves as one, and still gives where the data of both its ends insist."""
 
@@ -160,7 +163,8 @@ class _Level:
         count = len(share)
         even = _laplacian(self.edges, [np.ones(len(a)) for a, _ in self.edges], count)
         soft = (even.T @ even) * (SMOOTH_MM2 / lattice.side_mm) + even * (STRETCH * lattice.side_mm)
-        self.stiffness = (soft + _laplacian(self.edges, self.rigid, count)).tocsr()
+        anchor = sparse.identity(count, format="csr") * (ANCHOR_PER_MM2 * lattice.side_mm**3)
+        self.stiffness = (soft + anchor + _laplacian(self.edges, self.rigid, count)).tocsr()
         self.bony = np.flatnonzero(share > 0)
 
     def improved(self, field: np.ndarray, steps: int) -> np.ndarray:
