@@ -17,6 +17,10 @@ from pathlib import Path
 
 from monitor import pipeline, store
 
+BEYOND = 1.4
+"""Moments are drawn up to this many times the length of a run, so that more than a quarter of the runs end before they are killed,
+however much faster or slower the machine is at that moment than when a run was timed."""
+
 
 def published(results: Path) -> dict[str, bytes]:
     """Return the bytes of what is published, ``run.json`` aside, which holds times; nothing where nothing is."""
@@ -45,24 +49,30 @@ def killed_after(seconds: float, study: Path, results: Path) -> bool:
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
+def timed(study: Path, results: Path) -> float:
+    """Return the seconds of a run that is let be."""
+    started = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        pipeline.follow(study, results)
+        os._exit(0)
+    os.waitpid(child, 0)
+    return time.monotonic() - started
+
+
 def main(study: Path, folder: Path, kills: int) -> dict[str, int]:
     """Kill ``kills`` runs; return how many were hit, how many left results, and how many left anything wrong."""
     chance = random.Random(20)
     pipeline.follow(study, folder / "clean")
-    started = time.monotonic()
-    child = os.fork()
-    if child == 0:
-        pipeline.follow(study, folder / "timed")
-        os._exit(0)
-    os.waitpid(child, 0)
-    length, results = time.monotonic() - started, folder / "results"
+    lengths = {fresh: timed(study, folder / "timed") for fresh in (True, False)}
+    results = folder / "results"
     truth = published(folder / "clean")
     counted = {"hit": 0, "published": 0, "wrong": 0}
     for _ in range(kills):
         if chance.random() < 0.5:
             shutil.rmtree(results, ignore_errors=True)
         fresh = not (results / "run.json").exists()
-        counted["hit"] += killed_after(chance.random() * (length if fresh else length / 8), study, results)
+        counted["hit"] += killed_after(chance.random() * BEYOND * lengths[fresh], study, results)
         left = published(results)
         counted["published"] += bool(left)
         counted["wrong"] += bool(left) and left != truth
