@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import nan
 
 import numpy as np
+import SimpleITK as sitk
 from scipy import ndimage
 
+from monitor import grid
 from monitor.types import Anatomy, Scan
 
 BODY_HU = -300.0
@@ -109,6 +112,18 @@ def find(scan: Scan, *, skeleton: np.ndarray | None = None, exclude: np.ndarray 
     left_out = np.zeros(hu.shape, bool) if exclude is None else np.asarray(exclude, bool)
     noise_hu, tissue_hu, blocks = measure_noise(hu, body & ~bones, scan.spacing_zyx_mm)
     return Anatomy(body, bones, left_out, noise_hu=noise_hu, tissue_hu=tissue_hu, noise_blocks_hu=blocks)
+
+
+def foreground(scan: Scan) -> Anatomy:
+    """Tell only the patient from the background, in an image whose values are no HU.
+
+    Between background and tissue lies Otsu's threshold (1979); enclosed dark tissue belongs to the body. No
+    skeleton is told, and no noise.
+    """
+    bright = grid.array(sitk.OtsuThreshold(scan.image, 0, 1)) > 0
+    body = _fill_slices(_large_pieces(bright, scan.voxel_volume_mm3, BODY_PART_MM3 / 4))
+    nothing = np.zeros(body.shape, bool)
+    return Anatomy(body, nothing, nothing, noise_hu=nan, tissue_hu=nan, noise_blocks_hu=np.full((1, 1, 1), nan))
 
 
 def find_body(scan: Scan) -> np.ndarray:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from monitor import admit, anatomy, lesions, record, registration, stages, stats, store, tables
@@ -18,7 +19,7 @@ from monitor.record import Measured, Record
 from monitor.stages import Placed, Unit
 from monitor.store import Results
 from monitor.study import Patient, Study, Visit, baseline_visit, read_study
-from monitor.types import Registration, Scan, ScanError, StudyError
+from monitor.types import Anatomy, Registration, Scan, ScanError, StudyError
 
 VERSION = "0.1.0"
 """Version of the software, as in ``pyproject.toml``."""
@@ -93,21 +94,31 @@ def follow(
 def register(baseline: Scan, follow_up: Scan) -> Registration:
     """Find where each point of a follow-up lies in the baseline, from the two scans alone.
 
+    Both in HU, or both of one sequence of MR: there nothing is told apart but body and background.
+
     Raises
     ------
     RegistrationError
         Where the result is not believable.
     """
-    looked = [(scan, anatomy.find(scan)) for scan in (baseline, follow_up)]
-    mineral = [lesions.find(scan, found).labels > 0 for scan, found in looked]
+    one, two = (_looked(scan) for scan in (baseline, follow_up))
     return registration.register(
         baseline,
         follow_up,
-        fixed_anatomy=looked[0][1],
-        moving_anatomy=looked[1][1],
-        fixed_mineral=mineral[0],
-        moving_mineral=mineral[1],
+        fixed_anatomy=one[0],
+        moving_anatomy=two[0],
+        fixed_mineral=one[1],
+        moving_mineral=two[1],
     )
+
+
+def _looked(scan: Scan) -> tuple[Anatomy, np.ndarray]:
+    """Return body and bone of a scan, and its mineral: none where values are no HU."""
+    if scan.unit != "HU":
+        found = anatomy.foreground(scan)
+        return found, found.skeleton
+    found = anatomy.find(scan)
+    return found, lesions.find(scan, found).labels > 0
 
 
 def _look(

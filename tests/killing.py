@@ -18,8 +18,8 @@ from pathlib import Path
 from monitor import pipeline, store
 
 BEYOND = 1.4
-"""Moments are drawn up to this many times the length of a run, so that more than a quarter of the runs end before they are killed,
-however much faster or slower the machine is at that moment than when a run was timed."""
+"""Moments are drawn up to this many times the length of a run, so that more than a quarter of the runs end before
+they are killed, however much faster or slower the machine is at that moment than when a run was timed."""
 
 
 def published(results: Path) -> dict[str, bytes]:

@@ -120,6 +120,14 @@ def test_bone_keeps_its_shape(bent: list[PhantomVisit], straightened: Registrati
     assert np.std(ratio) < 0.02
 
 
+@pytest.mark.slow
+def test_a_leg_is_not_laid_on_the_other() -> None:
+    """With a knee bent by 30 degrees, a straight leg lies better on the other one, until both may bend."""
+    visits = phantom.series("limb", seed=302, visits=2, bend_deg=(0.0, 30.0), spacing_mm=(1.6, 1.6, 2.4), lesions=())
+    found = monitor.register(visits[0].scan, visits[1].scan)
+    assert errors(found, visits).mean() < 2.5 * 1.6
+
+
 @pytest.mark.parametrize(
     ("axis", "degrees"),
     [
@@ -169,6 +177,19 @@ def test_another_body_part_is_refused(pair: list[PhantomVisit], bent: list[Phant
     """Knees are no thigh."""
     with pytest.raises(RegistrationError, match="must"):
         monitor.register(pair[0].scan, bent[0].scan)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gain", [0.2, 6.0])
+def test_values_that_are_no_hu_are_registered(pair: list[PhantomVisit], gain: float) -> None:
+    """Invariance: an image in arbitrary units, dark outside, is registered as the CT is, whatever its gain."""
+    scans = []
+    for visit in pair:
+        tissue = np.clip(visit.scan.array, -200, 400) + 250.0
+        values = np.where(visit.body, tissue, 20.0) * gain
+        image = grid.image_like(values.astype(np.float32), visit.scan.image)
+        scans.append(Scan(image, modality="MR", unit="a.u."))
+    assert errors(monitor.register(*scans), pair).mean() < 1.2
 
 
 @pytest.mark.slow

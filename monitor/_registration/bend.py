@@ -156,7 +156,7 @@ class _Level:
         self.lattice, self.moving, self.matrix = lattice, moving, matrix
         self.points = match.choose(fixed, MOST_POINTS)
         self.spread = lattice.spread(self.points.mm)
-        self.gather = self.spread.T.tocsr()
+        self.gather = self.spread.T
         self.edges = lattice.edges()
         share = _bone_share(fixed, lattice)
         self.rigid = [RIGID * lattice.side_mm * np.sqrt(share[a] * share[b]) for a, b in self.edges]

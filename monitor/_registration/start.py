@@ -10,7 +10,7 @@ from scipy import fft
 from scipy.spatial.transform import Rotation
 
 from monitor import grid
-from monitor._registration import linear, match
+from monitor._registration import bend, linear, match
 from monitor._registration.match import Points
 from monitor._registration.scales import WINDOW_HU, Scale
 
@@ -91,25 +91,44 @@ def find(scales: list[tuple[Scale, Scale]]) -> np.ndarray:
     points = match.choose(fixed, POINTS[0]), match.choose(fixed_next, POINTS[1])
     coarse = _Coarse(fixed, moving)
     still = [np.eye(4), _shifted(_middle(moving) - _middle(fixed)), coarse.placed(np.eye(3))[1]]
-    best = _refined(still, scales, points, compared=1)
-    said = likeness(fixed_next, moving_next, best)
-    if said.correlation >= SURE[0] and said.share >= SURE[1]:
+    best, said = _likest(scales, _refined(still, scales, points, compared=len(still)))
+    straight = likeness(fixed_next, moving_next, best)
+    if straight.correlation >= SURE[0] and straight.share >= SURE[1]:
         return best
     found = sorted((coarse.placed(turn) for turn in _turns()), key=lambda one: -one[0])
-    other = _refined([matrix for _, matrix in found[:REFINED]], scales, points, compared=COMPARED)
-    gain = likeness(fixed_next, moving_next, other).information - said.information
-    return other if gain > BETTER else best
+    turned = [matrix for _, matrix in found[:REFINED]]
+    other, says = _likest(scales, _refined(turned, scales, points, compared=COMPARED))
+    return other if says > said + BETTER else best
 
 
 def _refined(
     starts: list[np.ndarray], scales: list[tuple[Scale, Scale]], points: tuple[Points, Points], *, compared: int
-) -> np.ndarray:
-    """Optimise starts at the coarse scale, the best of them at the next, and return the best of these."""
-    for pair, some, kept in zip(scales, points, (compared, 1), strict=True):
-        better = [improved(pair, some, start) for start in starts]
-        alike = [likeness(*pair, matrix).information for matrix in better]
-        starts = [better[place] for place in np.argsort(alike, kind="stable")[::-1][:kept]]
-    return starts[0]
+) -> list[np.ndarray]:
+    """Optimise starts at the coarse scale, and the best of them, so many, at the next."""
+    better = [improved(scales[0], points[0], start) for start in starts]
+    alike = [likeness(*scales[0], matrix).information for matrix in better]
+    kept = [better[place] for place in np.argsort(alike, kind="stable")[::-1][:compared]]
+    return [improved(scales[1], points[1], start) for start in kept]
+
+
+def _likest(scales: list[tuple[Scale, Scale]], matrices: list[np.ndarray]) -> tuple[np.ndarray, float]:
+    """Return the matrix under which two scans, free to bend, are most alike, and their information."""
+    said = [bent_likeness(scales, matrix).information for matrix in matrices]
+    place = int(np.argmax(said))
+    return matrices[place], said[place]
+
+
+def bent_likeness(scales: list[tuple[Scale, Scale]], matrix: np.ndarray) -> Likeness:
+    """Compare two scans under a linear map and the bending that follows from it, both at the scales given.
+
+    A straight leg lies better on a neighbour that is straight than on itself with its knee bent, until both may bend.
+    """
+    lattice, field = bend.bend(scales, matrix)
+
+    def carry(points_mm: np.ndarray) -> np.ndarray:
+        return grid.apply_affine(matrix, points_mm + lattice.sampled(field, points_mm))
+
+    return likeness_under(*scales[-1], carry)
 
 
 def improved(pair: tuple[Scale, Scale], points: Points, start: np.ndarray) -> np.ndarray:
