@@ -37,6 +37,12 @@ BOARD_WINDOW_HU = (-160.0, 360.0)
 BONE_HU = 150.0
 """What counts as bright, HU, where a plane through as much bone as possible is looked for."""
 
+SKIN_HU = -300.0
+"""Between air and skin, HU: where the edge of the body is drawn."""
+
+EDGE_SIGMA_PIXELS = 0.8
+"""SD of the blur before edges are drawn, pixels: noise draws islands."""
+
 SCALE_BAR_MM = 20.0
 """Length of the scale bar."""
 
@@ -177,7 +183,7 @@ def qc_picture(
     lesions : (z, y, x) int array
         Label is the lesion's number.
     registration : Overlay, optional
-        The images to put on a checkerboard beside; resampled, and the picture says so.
+        The images to show beside, on a checkerboard and under the baseline's edges; resampled, and the picture says so.
     title : str
         One line above.
 
@@ -187,7 +193,7 @@ def qc_picture(
         A PNG.
     """
     taken = _taken(image, body, skeleton, lesions, left_out)
-    width = 7.6 if registration is None else 13.2
+    width = 7.6 if registration is None else 18.8
     figure = Figure(figsize=(width, _QC_HEIGHT), dpi=_DPI, facecolor=PAPER)
     figure.text(0.08 / width, _TITLE_Y, title, color=INK, fontsize=9.5, va="center")
     _taken_panels(figure, taken, width)
@@ -446,7 +452,7 @@ def _name_lesions(ax: Axes, taken: _Taken, names: list[int], letters: str, z: in
 
 
 def _board_panels(figure: Figure, registration: Overlay, width: float) -> None:
-    """Draw checkerboards of baseline and follow-up in three planes, before and after registration."""
+    """Draw checkerboards and edges of baseline and follow-up in three planes, before and after registration."""
     fixed = _along_lps(registration.fixed, grid.array(registration.fixed))
     moved = {"before": registration.moved_before, "after": registration.moved_after}
     spacing = _lps_spacing(registration.fixed)
@@ -457,10 +463,24 @@ def _board_panels(figure: Figure, registration: Overlay, width: float) -> None:
     for (when, values), bottom in zip(moved.items(), (2.5, 0.1), strict=True):
         other = _along_lps(registration.fixed, values)
         _caption(figure, (7.75, bottom, 0, 2.2), width, f"baseline and this scan by turns, {when} registration")
+        _caption(figure, (13.35, bottom, 0, 2.2), width, f"edges of the baseline on this scan, {when} registration")
         for column, letters in enumerate(("RLHF", "APHF", "RLAP")):
             mm = _pixel_mm(spacing, letters)
-            rgb = _board(_plane(fixed, cut, letters), _plane(other, cut, letters), mm)
-            _show(_panel(figure, (7.75 + 1.82 * column, bottom, 1.78, 2.15), width), rgb, mm, letters)
+            still, here = _plane(fixed, cut, letters), _plane(other, cut, letters)
+            left = 7.75 + 1.82 * column
+            _show(_panel(figure, (left, bottom, 1.78, 2.15), width), _board(still, here, mm), mm, letters)
+            ax = _panel(figure, (left + 5.6, bottom, 1.78, 2.15), width)
+            _show(ax, _grey(here.astype(float), BOARD_WINDOW_HU), mm, letters)
+            _edges(ax, still, mm)
+
+
+def _edges(ax: Axes, plane: np.ndarray, mm: tuple[float, float]) -> None:
+    """Draw where the skin and the bones of a plane lie, rows as they are shown."""
+    soft = ndimage.gaussian_filter(plane.astype(float), EDGE_SIGMA_PIXELS)
+    rows, columns = ((np.arange(n) + 0.5) * step for n, step in zip(plane.shape, mm, strict=True))
+    for level, colour in ((SKIN_HU, SKELETON_COLOUR), (BONE_HU, LESION_COLOUR)):
+        if soft.min() < level < soft.max():
+            ax.contour(columns, rows, soft, levels=[level], colors=colour, linewidths=0.8, linestyles="solid")
 
 
 def _plane(values: np.ndarray, cut: list[int], letters: str) -> np.ndarray:

@@ -181,3 +181,16 @@ def test_a_registration_makes_the_check_wider_and_says_resampled():
     without = pixels(figures.qc_picture(**given))
     assert with_boards.shape[1] > without.shape[1]
     assert like(with_boards[:40, 760:], figures.LESION_COLOUR).sum() > 1500
+
+
+def test_the_baselines_edges_stand_still_whatever_the_scan_shows():
+    """Over another scan, and over nothing, skin and bone of the baseline are drawn at the same places."""
+    given = taken()
+    drawn = []
+    for values in (grid.array(given["image"]).astype(float), np.full(given["body"].shape, np.nan)):
+        overlay = figures.Overlay(given["image"], values, values)
+        rgb = pixels(figures.qc_picture(**given, registration=overlay))[40:, 1335:]
+        drawn.append([like(rgb, colour) for colour in (figures.LESION_COLOUR, figures.SKELETON_COLOUR)])
+    for one, two in zip(*drawn, strict=True):
+        assert one.sum() > 100
+        assert (one & two).sum() > 0.7 * one.sum()
