@@ -5,6 +5,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scipy import ndimage
 from matplotlib.colors import to_rgb
 from PIL import Image
 
@@ -193,4 +194,4 @@ def test_the_baselines_edges_stand_still_whatever_the_scan_shows():
         drawn.append([like(rgb, colour) for colour in (figures.LESION_COLOUR, figures.SKELETON_COLOUR)])
     for one, two in zip(*drawn, strict=True):
         assert one.sum() > 100
-        assert (one & two).sum() > 0.7 * one.sum()
+        assert (one & ndimage.binary_dilation(two)).sum() > 0.8 * one.sum()
