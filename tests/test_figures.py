@@ -5,9 +5,9 @@ from io import BytesIO
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from scipy import ndimage
 from matplotlib.colors import to_rgb
 from PIL import Image
+from scipy import ndimage
 
 from monitor import figures, grid
 
@@ -185,13 +185,13 @@ def test_a_registration_makes_the_check_wider_and_says_resampled():
 
 
 def test_the_baselines_edges_stand_still_whatever_the_scan_shows():
-    """Over another scan, and over nothing, skin and bone of the baseline are drawn at the same places."""
+    """Over another scan, and over nothing, bone of the baseline is drawn at the same places."""
     given = taken()
     drawn = []
     for values in (grid.array(given["image"]).astype(float), np.full(given["body"].shape, np.nan)):
         overlay = figures.Overlay(given["image"], values, values)
         rgb = pixels(figures.qc_picture(**given, registration=overlay))[40:, 1335:]
-        drawn.append([like(rgb, colour) for colour in (figures.LESION_COLOUR, figures.SKELETON_COLOUR)])
-    for one, two in zip(*drawn, strict=True):
-        assert one.sum() > 100
-        assert (one & ndimage.binary_dilation(two)).sum() > 0.8 * one.sum()
+        drawn.append(like(rgb, figures.LESION_COLOUR))
+    one, two = drawn
+    assert one.sum() > 100
+    assert (one & ndimage.binary_dilation(two)).sum() > 0.8 * one.sum()
