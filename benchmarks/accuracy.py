@@ -76,10 +76,16 @@ def solved(one: Pair, more: Callable[[Registration], dict[str, object]] = lambda
         "residual": found.residual_mm,
         "upper": found.residual_hi_mm,
         "folds": folds(found, one.body_mm),
+        "there_and_back": there_and_back(found, one.body_mm),
         "cpu_s": time.process_time() - started,
         "refused": "",
         **more(found),
     }
+
+
+def there_and_back(found: Registration, points_mm: np.ndarray) -> float:
+    """Return how far points come back from where they began, mm, at most."""
+    return float(np.abs(found.to_baseline(found.from_baseline(points_mm)) - points_mm).max())
 
 
 def folds(found: Registration, points_mm: np.ndarray) -> float:
@@ -137,7 +143,8 @@ def texture_summary(rows: pd.DataFrame) -> str:
     mean, high = rows["mean"] / rows["allowed"], rows["p95"] / (3 * rows["allowed"])
     return (
         f"{len(rows)} pairs, {(rows['refused'] != '').sum()} refused; mean error {mean.max():.2f} of the allowed one at"
-        f" most ({rows['mean'].max():.2f} mm), 95th percentile {high.max():.2f}; folds {rows['folds'].max():.4f}"
+        f" most ({rows['mean'].max():.2f} mm), 95th percentile {high.max():.2f}; folds {rows['folds'].max():.4f};"
+        f" there and back {rows['there_and_back'].max():.4f} mm (0.1 asked)"
     )
 
 

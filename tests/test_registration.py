@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -88,6 +91,25 @@ def test_the_same_bits_twice(pair: list[PhantomVisit], found: Registration) -> N
     again = monitor.register(pair[0].scan, pair[1].scan)
     assert np.array_equal(again.matrix, found.matrix)
     assert np.array_equal(grid.array(again.field_mm), grid.array(found.field_mm))
+
+
+@pytest.mark.slow
+def test_the_same_bits_whatever_the_number_of_threads() -> None:
+    """Repeatable: BLAS on one thread and on two gives the same matrix and field to the last bit."""
+    code = (
+        "import hashlib, monitor\n"
+        "from monitor import grid, phantom\n"
+        "one, two = phantom.series('jdm', seed=6, visits=2, spacing_mm=(1.8, 1.8, 3.0), lesions=())\n"
+        "found = monitor.register(one.scan, two.scan)\n"
+        "print(hashlib.sha256(found.matrix.tobytes() + grid.array(found.field_mm).tobytes()).hexdigest())\n"
+    )
+    said = []
+    for threads in ("1", "2"):
+        env = {**os.environ, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
+        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+        said.append(done.stdout)
+    assert said[0] == said[1]
+    assert len(said[0].strip()) == 64
 
 
 def test_a_residual_is_given(found: Registration) -> None:

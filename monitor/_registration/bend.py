@@ -10,7 +10,7 @@ from scipy import ndimage, sparse
 
 from monitor import grid
 from monitor._registration import match
-from monitor._registration.scales import Scale
+from monitor._registration.scales import Scale, parts_of
 
 SMOOTH_MM2 = 150.0
 """Weight of curvature, mm²: the field follows edges over about its fourth root of edges' error, 5 mm."""
@@ -85,18 +85,18 @@ class Lattice:
 
     def spread(self, points_mm: np.ndarray) -> sparse.csr_matrix:
         """Return the trilinear weights, (N, K), that carry values of nodes to points; the border's value outside."""
-        place = grid.apply_affine(np.linalg.inv(self.matrix), points_mm)
-        size = np.array(self.shape)
-        place = np.clip(place, 0, size - 1 - 1e-6)
-        low = np.floor(place).astype(np.int64)
-        part = (place - low).astype(np.float32)
-        columns = np.empty((len(place), 8), np.int32)
-        values = np.empty((len(place), 8), np.float32)
-        for number, corner in enumerate(np.ndindex(2, 2, 2)):
-            columns[:, number] = np.ravel_multi_index(tuple((low + corner).T), self.shape)
-            values[:, number] = np.prod(np.where(corner, part, 1 - part), axis=1)
-        starts = np.arange(0, 8 * len(place) + 1, 8)
-        return sparse.csr_matrix((values.ravel(), columns.ravel(), starts), shape=(len(place), int(size.prod())))
+        count, size, back = len(points_mm), np.array(self.shape), np.linalg.inv(self.matrix)
+        columns = np.empty((count, 8), np.int32)
+        values = np.empty((count, 8), np.float32)
+        for some in parts_of(count):
+            place = np.clip(grid.apply_affine(back, points_mm[some]), 0, size - 1 - 1e-6)
+            low = np.floor(place).astype(np.int64)
+            part = (place - low).astype(np.float32)
+            for number, corner in enumerate(np.ndindex(2, 2, 2)):
+                columns[some, number] = np.ravel_multi_index(tuple((low + corner).T), self.shape)
+                values[some, number] = np.prod(np.where(corner, part, 1 - part), axis=1)
+        starts = np.arange(0, 8 * count + 1, 8, dtype=np.int32)
+        return sparse.csr_matrix((values.ravel(), columns.ravel(), starts), shape=(count, int(size.prod())))
 
     def sampled(self, values: np.ndarray, points_mm: np.ndarray) -> np.ndarray:
         """Sample vectors of nodes, (K, 3), at points, (N, 3); the border's value outside."""
@@ -173,13 +173,18 @@ class _Level:
         moved = np.inf
         gradient = np.zeros(0)
         for _ in range(steps):
-            there = grid.apply_affine(self.matrix, self.points.mm + self.spread @ field)
+            there = self.spread @ field
+            there += self.points.mm
+            there = grid.apply_affine(self.matrix, there)
             if moved > AGAIN_VOXELS * voxel:
                 gradient, moved = match.slope(self.points, self.moving, there, self.matrix[:3, :3]), 0.0
             gap = match.difference(self.points, self.moving, there)
             weight = match.weights(gap, gradient, voxel) * np.float32(self.points.mm3)
             pull = self.gather @ (gradient * (-weight * np.nan_to_num(gap))[:, None])
-            data = self.gather @ np.stack([gradient[:, a] * gradient[:, b] * weight for a, b in _PAIRS], axis=1)
+            squares = np.empty((len(gradient), len(_PAIRS)), np.float32)
+            for number, (a, b) in enumerate(_PAIRS):
+                squares[:, number] = gradient[:, a] * gradient[:, b] * weight
+            data = self.gather @ squares
             blocks = np.empty((len(field), 3, 3))
             for number, (a, b) in enumerate(_PAIRS):
                 blocks[:, a, b] = blocks[:, b, a] = data[:, number]

@@ -84,3 +84,14 @@ def weights(gap: np.ndarray, gradient: np.ndarray, voxel_mm: float) -> np.ndarra
     inner = 1.0 - score / (scale * OUTLIER_SD**2)
     weight = np.where(inner > 0, inner * inner, 0.0) / (expected * scale)
     return np.asarray(np.nan_to_num(weight), np.float32)
+
+
+def correlation(one: np.ndarray, two: np.ndarray) -> float:
+    """Return Pearson's correlation of two arrays, (N,); by numpy's own sums, whose bits hang on no number of threads.
+
+    >>> round(correlation(np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 7.0])), 3)
+    0.993
+    """
+    first, second = one - one.mean(dtype=float), two - two.mean(dtype=float)
+    spread = float((first * first).sum(dtype=float)) * float((second * second).sum(dtype=float))
+    return float((first * second).sum(dtype=float)) / max(spread**0.5, 1e-9)

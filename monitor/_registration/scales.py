@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -26,6 +26,9 @@ MINERAL_RIM_MM = 1.5
 
 MOST_VOXELS = 12_000_000
 """About how many voxels the finest scale holds at most: 48 MB an image, and four images a scan."""
+
+MOST_AT_ONCE = 65_536
+"""Points that are looked up at a time: half a million at once take more memory than the scan does."""
 
 COARSEST_MM = 8.0
 """Voxel, mm, of the coarsest scale: farther than a voxel or two, edges do not tell where to."""
@@ -86,10 +89,17 @@ class Scale:
 
     def at(self, points_mm: np.ndarray, values: np.ndarray) -> np.ndarray:
         """Sample an array of this scale linearly at points, (N, 3) LPS mm; NaN outside."""
-        index = grid.apply_affine(np.linalg.inv(self.matrix), points_mm)
-        return np.asarray(
-            ndimage.map_coordinates(values, index.T, order=1, mode="constant", cval=np.nan, output=np.float32)
-        )
+        back = np.linalg.inv(self.matrix)
+        found = np.empty(len(points_mm), np.float32)
+        for some in parts_of(len(points_mm)):
+            index = grid.apply_affine(back, points_mm[some]).T
+            ndimage.map_coordinates(values, index, order=1, mode="constant", cval=np.nan, output=found[some])
+        return found
+
+
+def parts_of(count: int) -> Iterator[slice]:
+    """Yield slices of at most ``MOST_AT_ONCE`` that cover so many points."""
+    return (slice(start, start + MOST_AT_ONCE) for start in range(0, count, MOST_AT_ONCE))
 
 
 def prepare(scan: Scan, anatomy: Anatomy, mineral: np.ndarray) -> Scale:

@@ -76,7 +76,7 @@ def likeness_under(fixed: Scale, moving: Scale, carry: Callable[[np.ndarray], np
     if either.sum() < linear.FEWEST:
         return Likeness(0.0, share)
     one, two = fixed.hu[tuple(index[either].T)], hu[either]
-    return Likeness(float(np.corrcoef(one, two)[0, 1]), min(share, 1.0))
+    return Likeness(match.correlation(one, two), min(share, 1.0))
 
 
 def find(scales: list[tuple[Scale, Scale]]) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from monitor import grid
-from monitor._registration import start
+from monitor._registration import match, start
 from monitor._registration.both_ways import BothWays
 from monitor._registration.scales import Scale
 from monitor.types import Registration, RegistrationError
@@ -152,7 +152,7 @@ def _texture(fixed: Scale, moving: Scale, found: Registration) -> float:
     for hu in (fixed.hu, other):
         soft = np.where(both > 0, np.clip(hu, *SOFT_HU), 0.0)
         fine.append((soft - ndimage.gaussian_filter(soft, sigma) / np.maximum(share, 0.1))[inner])
-    return float(np.corrcoef(*fine)[0, 1])
+    return match.correlation(*fine)
 
 
 def _bone_overlap(fixed: Scale, moving: Scale, found: Registration) -> float:
