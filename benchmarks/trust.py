@@ -1,4 +1,8 @@
-"""Whether registration knows when it failed: good pairs, and pairs that are broken on purpose."""
+"""Whether registration knows when it failed: good pairs, and pairs that are broken on purpose.
+
+Phantoms of two seeds have the same bones, skin and fat to a tenth of a millimetre, and differ in the texture of their
+flesh, which is below the noise. They are reported as twins, and not asked to be told apart.
+"""
 
 from __future__ import annotations
 
@@ -55,10 +59,11 @@ def _good_calls() -> Iterator[Call]:
 
 def _other_calls() -> Iterator[Call]:
     for number, (one, two) in enumerate(itertools.permutations(pairs.LIMBS, 2)):
-        if number < 48:
-            yield other_limb, (one, two, 700 + number)
-    for number in range(12):
-        yield other_phantom, (SCENES[number % 4], 720 + number)
+        yield other_limb, (one, two, 700 + number)
+    for number, (one, two) in enumerate(itertools.pairwise(pairs.LIMBS[:5])):
+        yield other_limb, (one, two, 1700 + number)
+    for number in range(8):
+        yield twin, (SCENES[number % 4], 720 + number)
 
 
 def _part_calls() -> Iterator[Call]:
@@ -117,10 +122,10 @@ def other_limb(one: str, two: str, seed: int) -> dict[str, object]:
     return _broken(kind, f"{one} to {two}", _still(one), moving)
 
 
-def other_phantom(scene: str, seed: int) -> dict[str, object]:
-    """Register a phantom to one of another seed: the same bones, other flesh."""
+def twin(scene: str, seed: int) -> dict[str, object]:
+    """Register a phantom to one of another seed: the same bones, skin and fat, other flesh. No child has such a twin."""
     one, two = (phantom.series(scene, seed=s, visits=2)[k].scan for k, s in enumerate((seed, seed + 5000)))
-    return _broken("other patient", f"{scene} {seed}", one, two)
+    return _broken("twin", f"{scene} {seed}", one, two)
 
 
 def other_scene(one: str, two: str, seed: int) -> dict[str, object]:

@@ -63,7 +63,9 @@ def register(
         scales.prepare(fixed, fixed_anatomy, fixed_mineral), scales.prepare(moving, moving_anatomy, moving_mineral)
     )
     began = start.find(levels[:2])
-    return replace(trust.believed(levels, began, both_ways.optimise(levels, began)), method=METHOD)
+    coarse = both_ways.optimise(levels[:2], began)
+    trust.hopeful(levels[:2], coarse)
+    return replace(trust.believed(levels, began, both_ways.optimise(levels, began, coarse)), method=METHOD)
 
 
 def through(first: Registration, second: Registration, name: str) -> Registration:

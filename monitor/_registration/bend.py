@@ -114,7 +114,22 @@ class Lattice:
         return pairs
 
 
-def bend(scales: list[tuple[Scale, Scale]], matrix: np.ndarray) -> tuple[Lattice, np.ndarray]:
+@dataclass(frozen=True)
+class Way:
+    """A map in one direction: x goes to matrix · (x + u(x)), with the displacement u, (K, 3) mm, at nodes."""
+
+    matrix: np.ndarray
+    lattice: Lattice
+    field: np.ndarray
+    scales: int
+    """How many scales, from coarse, it was found at."""
+
+    def carry(self, points_mm: np.ndarray) -> np.ndarray:
+        """Carry points of the fixed scan, (N, 3) mm, to the moving one."""
+        return grid.apply_affine(self.matrix, points_mm + self.lattice.sampled(self.field, points_mm))
+
+
+def bend(scales: list[tuple[Scale, Scale]], matrix: np.ndarray, coarser: Way | None = None) -> Way:
     """Find the displacement u with moving(matrix · (x + u(x))) like fixed(x).
 
     Parameters
@@ -123,11 +138,8 @@ def bend(scales: list[tuple[Scale, Scale]], matrix: np.ndarray) -> tuple[Lattice
         From coarse to fine.
     matrix : (4, 4) array
         Fixed mm to moving mm.
-
-    Returns
-    -------
-    (Lattice, (K, 3) array)
-        Nodes and their displacement, mm in the fixed scan.
+    coarser : Way, optional
+        What was found at the first of the scales, with the same matrix: only the others are gone through.
 
     Notes
     -----
@@ -139,14 +151,15 @@ def bend(scales: list[tuple[Scale, Scale]], matrix: np.ndarray) -> tuple[Lattice
     """
     finest = scales[-1][0]
     side_mm = float(np.clip(NODE_VOXELS * finest.voxel_mm, *NODE_MM))
-    lattice = Lattice.over(finest, side_mm)
-    field = np.zeros((len(lattice.nodes_mm), 3))
-    for number, (fixed, moving) in enumerate(scales):
+    lattice = coarser.lattice if coarser else Lattice.over(finest, side_mm)
+    field = coarser.field if coarser else np.zeros((len(lattice.nodes_mm), 3))
+    for number in range(coarser.scales if coarser else 0, len(scales)):
+        fixed, moving = scales[number]
         here = Lattice.over(fixed, max(side_mm, NODES_PER_VOXEL * fixed.voxel_mm))
         steps = MOST_STEPS[min(number, len(MOST_STEPS) - 1)]
         start = lattice.sampled(field, here.nodes_mm)
         lattice, field = here, _Level(here, fixed, moving, matrix).improved(start, steps)
-    return lattice, field
+    return Way(matrix, lattice, field, len(scales))
 
 
 class _Level:

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from monitor import grid
 from monitor._registration import bend, linear, match
-from monitor._registration.bend import Lattice
+from monitor._registration.bend import Way
 from monitor._registration.scales import Scale
 from monitor._registration.start import improved
 from monitor.types import Registration
@@ -34,14 +34,15 @@ LOOKED_AT = 4000
 
 @dataclass(frozen=True)
 class BothWays:
-    """The mean of two maps, and their disagreement at points of the fixed body, mm."""
+    """The mean of two maps, the two themselves, and their disagreement at points of the fixed body, mm."""
 
     registration: Registration
+    ways: tuple[Way, Way]
     points_mm: np.ndarray
     gap_mm: np.ndarray
 
 
-def optimise(scales: list[tuple[Scale, Scale]], start: np.ndarray) -> BothWays:
+def optimise(scales: list[tuple[Scale, Scale]], start: np.ndarray, coarser: BothWays | None = None) -> BothWays:
     """Find the map from a start in both directions, each by itself.
 
     Parameters
@@ -50,40 +51,41 @@ def optimise(scales: list[tuple[Scale, Scale]], start: np.ndarray) -> BothWays:
         From coarse to fine.
     start : (4, 4) array
         Fixed mm to moving mm.
+    coarser : BothWays, optional
+        What was found at the first of these scales, to go on from.
     """
-    matrix, lattice, one = _one_way(scales, start)
-    forward = _registration(matrix, lattice, one)
-    backward = _registration(*_one_way([(moving, fixed) for fixed, moving in scales], np.linalg.inv(start)))
+    one, back = coarser.ways if coarser else (None, None)
+    one = _one_way(scales, start, one)
+    back = _one_way([(moving, fixed) for fixed, moving in scales], np.linalg.inv(start), back)
+    forward, backward = _registration(one, one.field), _registration(back, back.field)
     # Where the backward map brings a point from is where it says that the fixed point lies.
-    other = grid.apply_affine(np.linalg.inv(matrix), backward.to_baseline(lattice.nodes_mm)) - lattice.nodes_mm
-    trust = _trust(scales[-1], lattice, matrix, one, other)
-    found = _registration(matrix, lattice, other + trust[:, None] * (one - other))
+    nodes = one.lattice.nodes_mm
+    other = grid.apply_affine(np.linalg.inv(one.matrix), backward.to_baseline(nodes)) - nodes
+    trust = _trust(scales[-1], one, other)
+    found = _registration(one, other + trust[:, None] * (one.field - other))
     points = _body_points(scales[-1][0])
     gap = forward.from_baseline(points) - backward.to_baseline(points)
     seen = np.isfinite(scales[-1][1].at(found.from_baseline(points), scales[-1][1].hu))
-    return BothWays(found, points[seen], np.linalg.norm(gap, axis=1)[seen])
+    return BothWays(found, (one, back), points[seen], np.linalg.norm(gap, axis=1)[seen])
 
 
-def _trust(
-    scales: tuple[Scale, Scale], lattice: Lattice, matrix: np.ndarray, one: np.ndarray, other: np.ndarray
-) -> np.ndarray:
+def _trust(scales: tuple[Scale, Scale], one: Way, other: np.ndarray) -> np.ndarray:
     """Return how much of each node, (K,) 0 to 1, comes from the first of two maps: more where it matches better."""
     points = match.choose(scales[0], bend.MOST_POINTS)
-    spread = lattice.spread(points.mm)
+    spread = one.lattice.spread(points.mm)
     misfits = []
-    for field in (one, other):
-        gap = match.difference(points, scales[1], grid.apply_affine(matrix, points.mm + spread @ field))
+    for field in (one.field, other):
+        gap = match.difference(points, scales[1], grid.apply_affine(one.matrix, points.mm + spread @ field))
         seen = np.isfinite(gap)
         squares = np.stack([seen, np.where(seen, gap, 0.0) ** 2], axis=1).astype(np.float32)
-        around = [ndimage.gaussian_filter(part.reshape(lattice.shape), AROUND_NODES) for part in (spread.T @ squares).T]
-        misfits.append((around[1] + match.NOISE_HU**2) / (around[0] + 1.0))
+        nodes = [part.reshape(one.lattice.shape) for part in (spread.T @ squares).T]
+        count, total = (ndimage.gaussian_filter(part, AROUND_NODES) for part in nodes)
+        misfits.append((total + match.NOISE_HU**2) / (count + 1.0))
     return np.asarray(misfits[1] ** SHARPNESS / (misfits[0] ** SHARPNESS + misfits[1] ** SHARPNESS)).ravel()
 
 
-def _one_way(scales: list[tuple[Scale, Scale]], start: np.ndarray) -> tuple[np.ndarray, Lattice, np.ndarray]:
-    """Return the linear part, and the nodes and displacements of the bending part."""
-    matrix = _linear(scales, start)
-    return (matrix, *bend.bend(scales, matrix))
+def _one_way(scales: list[tuple[Scale, Scale]], start: np.ndarray, coarser: Way | None) -> Way:
+    return bend.bend(scales, coarser.matrix if coarser else _linear(scales, start), coarser)
 
 
 def _linear(scales: list[tuple[Scale, Scale]], start: np.ndarray) -> np.ndarray:
@@ -99,12 +101,13 @@ def _linear(scales: list[tuple[Scale, Scale]], start: np.ndarray) -> np.ndarray:
     return affine if np.abs(np.log(stretch)).max() <= np.log(AFFINE_STRETCH) else similar
 
 
-def _registration(matrix: np.ndarray, lattice: Lattice, field: np.ndarray) -> Registration:
+def _registration(way: Way, field: np.ndarray) -> Registration:
+    lattice = way.lattice
     image = sitk.GetImageFromArray(field.reshape(*lattice.shape, 3).astype(np.float32), isVector=True)
     image.SetSpacing([lattice.side_mm] * 3)
     image.SetOrigin(lattice.matrix[:3, 3].tolist())
     image.SetDirection((lattice.matrix[:3, 2::-1] / lattice.side_mm).ravel().tolist())
-    return Registration(matrix=matrix, field_mm=image)
+    return Registration(matrix=way.matrix, field_mm=image)
 
 
 def _body_points(scale: Scale) -> np.ndarray:

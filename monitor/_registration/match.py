@@ -69,8 +69,12 @@ def slope(points: Points, moving: Scale, places_mm: np.ndarray, turn: np.ndarray
     The mean of both scans' gradients doubles the range of convergence (Benhimane and Malis 2004). ``turn`` is the
     linear part of the map, (3, 3).
     """
-    there = np.stack([moving.at(places_mm, part) for part in moving.gradient], axis=1) @ turn.astype(np.float32)
-    return np.asarray(np.where(np.isfinite(there), (points.gradient + there) / 2, 0.0), np.float32)
+    there = [moving.at(places_mm, part) for part in moving.gradient]
+    mean = np.empty_like(points.gradient)
+    for own, out, column in zip(points.gradient.T, mean.T, turn.T.astype(np.float32), strict=True):
+        out[:] = (own + there[0] * column[0] + there[1] * column[1] + there[2] * column[2]) / 2
+    mean[~np.isfinite(mean).all(axis=1)] = 0.0
+    return mean
 
 
 def weights(gap: np.ndarray, gradient: np.ndarray, voxel_mm: float) -> np.ndarray:

@@ -112,23 +112,17 @@ def _refined(
 
 
 def _likest(scales: list[tuple[Scale, Scale]], matrices: list[np.ndarray]) -> tuple[np.ndarray, float]:
-    """Return the matrix under which two scans, free to bend, are most alike, and their information."""
-    said = [bent_likeness(scales, matrix).information for matrix in matrices]
+    """Return the matrix under which two scans are most alike, and how much they tell of each other, nats.
+
+    The mean of what they tell as they are, and when they may bend. As they are, a straight leg lies better on its
+    neighbour than on itself with its knee bent; free to bend, a thigh lies as well on itself turned round.
+    """
+    said = []
+    for matrix in matrices:
+        bent = likeness_under(*scales[-1], bend.bend(scales, matrix).carry)
+        said.append((likeness(*scales[-1], matrix).information + bent.information) / 2)
     place = int(np.argmax(said))
     return matrices[place], said[place]
-
-
-def bent_likeness(scales: list[tuple[Scale, Scale]], matrix: np.ndarray) -> Likeness:
-    """Compare two scans under a linear map and the bending that follows from it, both at the scales given.
-
-    A straight leg lies better on a neighbour that is straight than on itself with its knee bent, until both may bend.
-    """
-    lattice, field = bend.bend(scales, matrix)
-
-    def carry(points_mm: np.ndarray) -> np.ndarray:
-        return grid.apply_affine(matrix, points_mm + lattice.sampled(field, points_mm))
-
-    return likeness_under(*scales[-1], carry)
 
 
 def improved(pair: tuple[Scale, Scale], points: Points, start: np.ndarray) -> np.ndarray:

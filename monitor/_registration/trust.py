@@ -47,6 +47,9 @@ HIGH_GAPS, HIGH_VOXELS = 1.2, 0.15
 MOST_GAP_MM = 3.0
 """Most mean disagreement of the two maps, mm."""
 
+HOPELESS_CORRELATION, HOPELESS_GAP_MM = 0.65, 8.0
+"""Correlation and mean disagreement, mm, at coarse scales that fine ones do not mend."""
+
 TEXTURE_MM = 6.0
 """SD of the blur, mm, that takes shape away and leaves texture."""
 
@@ -184,6 +187,24 @@ def believed(levels: list[tuple[Scale, Scale]], began: np.ndarray, found: BothWa
     return replace(found.registration, residual_mm=evidence.gap_mm, residual_hi_mm=high)
 
 
+def hopeful(levels: list[tuple[Scale, Scale]], coarse: BothWays) -> None:
+    """Refuse at the coarse scales what the fine ones will not mend: most of what is not the same body.
+
+    Raises
+    ------
+    RegistrationError
+        Where the bodies hardly correlate, or the two directions do not agree at all.
+    """
+    alike = start.likeness_under(*levels[LEVEL], coarse.registration.from_baseline).correlation
+    gap_mm, against = float(coarse.gap_mm.mean()), []
+    if alike < HOPELESS_CORRELATION:
+        against.append(f"registered bodies must correlate by {LEAST_CORRELATION}; these correlate by {alike:.2f}")
+    if gap_mm > HOPELESS_GAP_MM:
+        against.append(f"both directions must agree within {MOST_GAP_MM:g} mm in the mean; they differ by {gap_mm:.1f}")
+    if against:
+        raise RegistrationError("; ".join(against))
+
+
 def _mirrored(levels: list[tuple[Scale, Scale]], began: np.ndarray) -> bool:
     """Tell whether the moving scan's mirror image matches better than the scan itself, each in its best pose."""
     flip = np.diag([-1.0, 1.0, 1.0, 1.0])
@@ -196,7 +217,7 @@ def _against(evidence: Evidence) -> Iterator[str]:
     """Say what of the evidence speaks against a map; nothing where it is to be believed."""
     low, high = VOLUME_RATIO
     if not low <= evidence.growth <= high:
-        yield f"a body may change its volume by a factor of {low} to {high}; found {evidence.growth:.2f}"
+        yield f"a body must keep its volume within a factor of {low} to {high}; it changed by {evidence.growth:.2f}"
     if evidence.share < LEAST_SHARE:
         yield f"at least {LEAST_SHARE:.0%} of the smaller body must lie in both scans; {evidence.share:.0%} does"
     if evidence.correlation < LEAST_CORRELATION:
