@@ -123,7 +123,7 @@ def other_limb(one: str, two: str, seed: int) -> dict[str, object]:
 
 
 def twin(scene: str, seed: int) -> dict[str, object]:
-    """Register a phantom to one of another seed: the same bones, skin and fat, other flesh. No child has such a twin."""
+    """Register a phantom to one of another seed: the same bones, skin and fat, other flesh."""
     one, two = (phantom.series(scene, seed=s, visits=2)[k].scan for k, s in enumerate((seed, seed + 5000)))
     return _broken("twin", f"{scene} {seed}", one, two)
 

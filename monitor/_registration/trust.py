@@ -26,8 +26,9 @@ LEAST_SHARE = 0.3
 LEAST_CORRELATION = 0.8
 """Least correlation of HU where either body is: limbs of two patients reach 0.5 to 0.7."""
 
-LEAST_TEXTURE = 0.35
-"""Least correlation of soft tissue's texture: limbs of two patients have 0.0 to 0.4, of one 0.9."""
+LEAST_TEXTURE = 0.55
+"""Least correlation of soft tissue's texture, and as much more as tissue was strained: what gives enough is alike in
+the end. Limbs of two patients have 0.0 to 0.5 (0.7 at a strain of 0.15), of one 0.8 to 1.0."""
 
 SURE_TEXTURE = 0.85
 """From this correlation on, no mirror image is thought of."""
@@ -223,9 +224,10 @@ def _against(evidence: Evidence) -> Iterator[str]:
     if evidence.correlation < LEAST_CORRELATION:
         yield f"registered bodies must correlate by {LEAST_CORRELATION}; these correlate by {evidence.correlation:.2f}"
     # NaN, where there is too little soft tissue to tell, is no reason against it.
-    if evidence.texture < LEAST_TEXTURE:
+    least = LEAST_TEXTURE + evidence.strain
+    if evidence.texture < least:
         yield (
-            f"fat, fibres and vessels must correlate by {LEAST_TEXTURE}, as they do in one patient; "
+            f"fat, fibres and vessels must correlate by {least:.2f}, as they do in one patient; "
             f"these correlate by {evidence.texture:.2f}"
         )
     if evidence.gap_mm > MOST_GAP_MM:
