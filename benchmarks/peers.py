@@ -16,7 +16,11 @@ import numpy as np
 
 
 def elastix(fixed: str, moving: str, points: np.ndarray, folder: str) -> np.ndarray:
-    """Rigid, then B-splines 10 mm apart: the default maps of elastix' manual."""
+    """Rigid, affine, then B-splines 10 mm apart: the default maps of elastix' manual.
+
+    Tried on other seeds: 1000 iterations, 4096 samples and a mask of the body took four times as long; errors were a
+    third smaller on the thigh and twice as large on the trunk.
+    """
     import itk
 
     images = [itk.imread(path, itk.F) for path in (fixed, moving)]
@@ -35,7 +39,7 @@ def elastix(fixed: str, moving: str, points: np.ndarray, folder: str) -> np.ndar
 
 
 def ants(fixed: str, moving: str, points: np.ndarray, folder: str) -> np.ndarray:
-    """SyN with the iterations that ANTs' own scripts take for careful work."""
+    """SyN with the iterations that ANTs' own scripts take for careful work; a rigid stage before changed nothing."""
     import ants as program
     import pandas as pd
 
@@ -48,13 +52,14 @@ def ants(fixed: str, moving: str, points: np.ndarray, folder: str) -> np.ndarray
 
 
 def greedy(fixed: str, moving: str, points: np.ndarray, folder: str) -> np.ndarray:
-    """Affine, then NCC of 5 voxels: greedy's manual."""
+    """Rigid, affine, then NCC of 5 voxels, as in greedy's manual; without the rigid stage limbs were lost."""
     import SimpleITK as sitk
     from picsl_greedy import Greedy3D
     from scipy import ndimage
 
     common = f"-d 3 -m NCC 2x2x2 -i {fixed} {moving} -n 100x50x20"
-    Greedy3D().execute(f"{common} -a -ia-image-centers -dof 12 -o {folder}/affine.mat")
+    Greedy3D().execute(f"{common} -a -ia-image-centers -dof 6 -o {folder}/rigid.mat")
+    Greedy3D().execute(f"{common} -a -ia {folder}/rigid.mat -dof 12 -o {folder}/affine.mat")
     Greedy3D().execute(f"{common} -it {folder}/affine.mat -s 3vox 0.5vox -o {folder}/warp.nii.gz")
     warp = sitk.ReadImage(f"{folder}/warp.nii.gz")
     field = sitk.GetArrayFromImage(warp)

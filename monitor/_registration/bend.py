@@ -186,21 +186,13 @@ class _Level:
         moved = np.inf
         gradient = np.zeros(0)
         for _ in range(steps):
-            there = self.spread @ field
-            there += self.points.mm
-            there = grid.apply_affine(self.matrix, there)
+            there = self._carried(field)
             if moved > AGAIN_VOXELS * voxel:
+                gradient = np.zeros(0)
                 gradient, moved = match.slope(self.points, self.moving, there, self.matrix[:3, :3]), 0.0
             gap = match.difference(self.points, self.moving, there)
-            weight = match.weights(gap, gradient, voxel) * np.float32(self.points.mm3)
-            pull = self.gather @ (gradient * (-weight * np.nan_to_num(gap))[:, None])
-            squares = np.empty((len(gradient), len(_PAIRS)), np.float32)
-            for number, (a, b) in enumerate(_PAIRS):
-                squares[:, number] = gradient[:, a] * gradient[:, b] * weight
-            data = self.gather @ squares
-            blocks = np.empty((len(field), 3, 3))
-            for number, (a, b) in enumerate(_PAIRS):
-                blocks[:, a, b] = blocks[:, b, a] = data[:, number]
+            del there
+            pull, blocks = self._forces(gap, gradient)
             step = _solved(self.stiffness, blocks, pull - self.stiffness @ field + self._turned(field))
             longest = float(np.abs(step).max())
             step *= min(1.0, LONGEST_VOXELS * voxel / max(longest, 1e-9))
@@ -209,6 +201,22 @@ class _Level:
             if np.sqrt(np.square(step).sum(axis=1).mean()) < ENOUGH_VOXELS * voxel:
                 break
         return field
+
+    def _carried(self, field: np.ndarray) -> np.ndarray:
+        """Return where the points lie in the moving scan, (N, 3) mm."""
+        there = self.spread @ field
+        there += self.points.mm
+        return grid.apply_affine(self.matrix, there)
+
+    def _forces(self, gap: np.ndarray, gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return how edges pull at each node, (K, 3), and how firmly they hold it, (K, 3, 3)."""
+        weight = match.weights(gap, gradient, self.moving.voxel_mm) * np.float32(self.points.mm3)
+        pull = self.gather @ (gradient * (-weight * np.nan_to_num(gap))[:, None])
+        blocks = np.empty((len(pull), 3, 3))
+        for a, b in _PAIRS:
+            # One product at a time: all six at once are as large as what carries them to the nodes.
+            blocks[:, a, b] = blocks[:, b, a] = self.gather @ (gradient[:, a] * gradient[:, b] * weight)
+        return pull, blocks
 
     def _turned(self, field: np.ndarray) -> np.ndarray:
         """Return the force, (K, 3), that comes from bone being turned rather than strained."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import SimpleITK as sitk
@@ -85,6 +85,8 @@ def _trust(scales: tuple[Scale, Scale], one: Way, other: np.ndarray) -> np.ndarr
 
 
 def _one_way(scales: list[tuple[Scale, Scale]], start: np.ndarray, coarser: Way | None) -> Way:
+    # Copies of the moving scan's scales: the gradients that they keep go with them when this direction is found.
+    scales = [(fixed, replace(moving)) for fixed, moving in scales]
     return bend.bend(scales, coarser.matrix if coarser else _linear(scales, start), coarser)
 
 

@@ -43,7 +43,8 @@ class Points:
 
 def choose(fixed: Scale, most: int) -> Points:
     """Take voxels on edges, at most so many: evenly over the scan, seeded."""
-    strength = np.sqrt(np.einsum("kzyx,kzyx->zyx", fixed.gradient, fixed.gradient)) * fixed.voxel_mm
+    slopes = fixed.slopes()
+    strength = np.sqrt(np.einsum("kzyx,kzyx->zyx", slopes, slopes)) * fixed.voxel_mm
     # NaN compares as False: what does not count, and its neighbours, are not taken.
     edge = np.flatnonzero(strength > LEAST_EDGE_HU)
     taken = edge
@@ -53,7 +54,7 @@ def choose(fixed: Scale, most: int) -> Points:
     return Points(
         mm=grid.apply_affine(fixed.matrix, index),
         hu=fixed.hu.ravel()[taken],
-        gradient=fixed.gradient.reshape(3, -1)[:, taken].T,
+        gradient=slopes.reshape(3, -1)[:, taken].T,
         mm3=fixed.voxel_mm3 * len(edge) / max(len(taken), 1),
     )
 

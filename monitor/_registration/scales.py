@@ -76,7 +76,11 @@ class Scale:
 
     @cached_property
     def gradient(self) -> np.ndarray:
-        """HU a mm along x, y and z, (3, z, y, x) float32; NaN beside what does not count."""
+        """What ``slopes`` returns, kept."""
+        return self.slopes()
+
+    def slopes(self) -> np.ndarray:
+        """Return HU a mm along x, y and z, (3, z, y, x) float32; NaN beside what does not count."""
         back = np.linalg.inv(self.matrix[:3, :3]).astype(np.float32)
         found = np.zeros((3, *self.hu.shape), np.float32)
         for axis in range(3):

@@ -30,7 +30,7 @@ LEAST_TEXTURE = 0.55
 """Least correlation of soft tissue's texture, and as much more as tissue was strained: what gives enough is alike in
 the end. Limbs of two patients have 0.0 to 0.5 (0.7 at a strain of 0.15), of one 0.8 to 1.0."""
 
-SURE_TEXTURE = 0.85
+SURE_TEXTURE = 0.8
 """From this correlation on, no mirror image is thought of."""
 
 MIRROR_BETTER = 0.1
