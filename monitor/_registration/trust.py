@@ -42,7 +42,7 @@ MOST_STRAIN = 0.35
 MOST_FOLDS = 0.001
 """Most of the body's points around which a map may fold."""
 
-HIGH_GAPS, HIGH_VOXELS = 1.2, 0.15
+HIGH_GAPS, HIGH_VOXELS = 1.5, 0.15
 """Upper limit of the mean error: so many times the disagreement, and so many voxels that the two have in common."""
 
 MOST_GAP_MM = 3.0
