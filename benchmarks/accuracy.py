@@ -277,6 +277,7 @@ def lesion_row(name: str, seed: int) -> dict[str, object]:
         error = errors(one, made.truth, made.body_mm)
         row |= {f"near_{label}": error[near].mean(), f"far_{label}": error[~near].mean()}
     row["ratio"] = row["near_with"] / row["far_with"]
+    row["refused"] = ""
     row["to_without"] = row["near_with"] / row["near_without"]
     row["volume"] = float(np.median(_change(found, centres) / _change(made.truth, centres)))
     return row

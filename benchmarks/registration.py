@@ -24,6 +24,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks import accuracy, beside, pairs, real, trust
+from monitor.errors import RegistrationError
 
 SECTIONS = {
     "texture": (accuracy.texture_calls, accuracy.texture_summary),
@@ -70,7 +71,10 @@ def _rows(calls: list[tuple]) -> pd.DataFrame:
 
 def _called(call: tuple) -> dict[str, object]:
     work, arguments = call
-    return work(*arguments)
+    try:
+        return work(*arguments)
+    except RegistrationError as error:
+        return {"pair": " ".join(map(str, arguments)), "refused": str(error)}
 
 
 if __name__ == "__main__":
