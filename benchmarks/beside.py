@@ -108,11 +108,12 @@ def _pair_rows(pair: Pair, there: list[str], python: str) -> Iterator[dict[str, 
         calls |= {peer: [python, str(Path(__file__).with_name("peers.py")), peer, *clean_files] for peer in there}
         for method, call in calls.items():
             row: dict[str, object] = {"anatomy": pair.name, "method": method}
-            code, said, seconds, wall, gib = _timed(call)
+            code, said, seconds, wall = _timed(call)
             if code:
                 yield row | {"body": np.nan}
                 continue
             error = np.linalg.norm(np.load(folder / "out.npy") - truth, axis=1)
+            gib = float((folder / "out.npy.kib").read_text()) / 2**20
             body, bone = error[: len(pair.body_mm)], error[len(pair.body_mm) :]
             seconds = float(said) if method == "ours" else seconds - _imports(python, PEERS[method])[1]
             row |= {"body": body.mean(), "body95": np.percentile(body, 95), "bone": bone.mean()}
@@ -121,16 +122,16 @@ def _pair_rows(pair: Pair, there: list[str], python: str) -> Iterator[dict[str, 
 
 def _imports(python: str, module: str) -> tuple[int, float]:
     """Return the exit code and CPU seconds of a bare import."""
-    code, _, seconds, _, _ = _timed([python, "-c", f"import {module}"])
+    code, _, seconds, _ = _timed([python, "-c", f"import {module}"])
     return code, seconds
 
 
-def _timed(call: list[str]) -> tuple[int, str, float, float, float]:
-    """Run a program; return its exit code, its output, CPU seconds, wall seconds and peak memory, GiB."""
+def _timed(call: list[str]) -> tuple[int, str, float, float]:
+    """Run a program; return its exit code, its output, CPU seconds and wall seconds."""
     started = time.perf_counter()
     with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         said = process.stdout.read() if process.stdout else ""
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     wall = time.perf_counter() - started
-    return process.returncode, said, usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss / 2**20
+    return process.returncode, said, usage.ru_utime + usage.ru_stime, wall

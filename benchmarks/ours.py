@@ -12,6 +12,7 @@ import time
 import numpy as np
 import SimpleITK as sitk
 
+from benchmarks.peers import write_peak
 from monitor import anatomy, lesions, registration
 from monitor.types import Scan
 
@@ -31,7 +32,9 @@ def main(fixed: str, moving: str, points: str, out: str) -> float:
         moving_mineral=mineral[1],
     )
     np.save(out, found.from_baseline(np.load(points)))
-    return time.process_time() - started
+    seconds = time.process_time() - started
+    write_peak(out)
+    return seconds
 
 
 if __name__ == "__main__" and len(sys.argv) == 5:

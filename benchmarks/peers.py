@@ -72,6 +72,15 @@ def greedy(fixed: str, moving: str, points: np.ndarray, folder: str) -> np.ndarr
     return ((moved * flip) @ matrix[:3, :3].T + matrix[:3, 3]) * flip
 
 
+def write_peak(out: str) -> None:
+    """Write the peak memory of this process, KiB, beside its output.
+
+    From within: what a parent is told of its child counts the parent too, up to where the child's program starts.
+    """
+    status = Path("/proc/self/status").read_text()
+    Path(f"{out}.kib").write_text(status.split("VmHWM:")[1].split()[0])
+
+
 METHODS: dict[str, Callable[[str, str, np.ndarray, str], np.ndarray]] = {
     "elastix": elastix,
     "ants": ants,
@@ -83,3 +92,4 @@ if __name__ == "__main__" and len(sys.argv) == 6:
     with tempfile.TemporaryDirectory() as scratch:
         carried = METHODS[sys.argv[1]](sys.argv[2], sys.argv[3], np.load(sys.argv[4]), scratch)
     np.save(sys.argv[5], carried)
+    write_peak(sys.argv[5])
