@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+import monitor
 from benchmarks import pairs
 from benchmarks.pairs import Pair
 from monitor import anatomy, grid, lesions, phantom, registration, scan
@@ -40,9 +41,8 @@ class Looked:
         return cls(found, (first, second))
 
 
-def registered(one: Scan, two: Scan, looked: Looked | None = None) -> Registration:
-    """Register two scans as the pipeline does."""
-    looked = looked or Looked.at(one, two)
+def registered(one: Scan, two: Scan, looked: Looked) -> Registration:
+    """Register two scans whose anatomy is known, as the pipeline does."""
     return registration.register(
         one,
         two,
@@ -120,7 +120,7 @@ def serial_row(patient: str, visit: str) -> dict[str, object]:
     one, two = (scan.read(pairs.DATA / "serial-limbs" / here[name]) for name in ("V0", visit))
     marks = pd.DataFrame(pairs.truth_of_limbs()["points"]).query("patient_id == @patient")
     base, there = (marks[marks["visit_id"] == name][["x", "y", "z"]].to_numpy() for name in ("V0", visit))
-    found = registered(one, two)
+    found = monitor.register(one, two)
     gap = np.linalg.norm(found.to_baseline(there) - base, axis=1)
     return {
         "pair": f"serial {patient} {visit}",
@@ -207,7 +207,7 @@ CROPS = {
 def _still(name: str) -> Scan:
     if name == "legs":
         return phantom.series("limb", seed=77, visits=1, lesions=())[0].scan
-    return pairs.hip() if name == "hip" else pairs.limb(name)
+    return pairs.real(name)
 
 
 def turn_row(name: str, seed: int, degrees: float) -> dict[str, object]:
@@ -270,7 +270,7 @@ def lesion_row(name: str, seed: int) -> dict[str, object]:
     fixed = pairs.with_balls(made.fixed, centres[kind != 0], radii[kind != 0], hu[kind != 0])
     later = np.where(kind == 2, radii * growth, radii)[kind != 1]
     moving = pairs.with_balls(made.moving, there[kind != 1], later, hu[kind != 1])
-    plain, found = registered(made.fixed, made.moving, looked), registered(fixed, moving)
+    plain, found = registered(made.fixed, made.moving, looked), monitor.register(fixed, moving)
     near = np.linalg.norm(made.body_mm[:, None] - centres[None], axis=2).min(axis=1) < NEAR_MM
     row: dict[str, object] = {"pair": made.name, "lesions": len(centres)}
     for label, one in (("with", found), ("without", plain)):

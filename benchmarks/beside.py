@@ -42,7 +42,7 @@ def rows(seeds: int, python: str) -> Iterator[dict[str, object]]:
     if missing := sorted(set(PEERS) - set(there)):
         print("not installed:", ", ".join(missing))
     for name in ANATOMIES:
-        still = pairs.limb(name) if name.isdigit() else pairs.hip()
+        still = pairs.real(name)
         for seed in range(FIRST_SEED, FIRST_SEED + seeds):
             for row in _pair_rows(pairs.drawn(name, still, seed), there, python):
                 print(" ".join(f"{v:8.3f}" if isinstance(v, float) else f"{v:>8}" for v in row.values()), flush=True)
@@ -66,7 +66,7 @@ def summary(table: pd.DataFrame) -> str:
 def size_rows() -> Iterator[dict[str, object]]:
     """Yield a row of each of two large pairs: a trunk and a thigh on fine lattices."""
     for name in ("hip", "043"):
-        still = pairs.hip() if name == "hip" else pairs.limb(name)
+        still = pairs.real(name)
         made = pairs.drawn(name, _enlarged(still), 7)
         yield next(_pair_rows(made, [], sys.executable))
 

@@ -90,6 +90,11 @@ def hip() -> Scan:
     return scan.read(DATA / "hip-ct" / "example_ct.nii.gz")
 
 
+def real(name: str) -> Scan:
+    """Return the trunk, by the name ``hip``, or a limb by its number."""
+    return hip() if name == "hip" else limb(name)
+
+
 def motion(
     still: Scan,
     seed: int,
@@ -256,7 +261,7 @@ def pair(
     return _pulled(name, still, empty, truth, rng, noise_hu=noise_hu, found=found)
 
 
-def _pulled(  # the lattice, the map and what belongs to them
+def _pulled(
     name: str,
     still: Scan,
     empty: sitk.Image,

@@ -78,22 +78,18 @@ def _part_calls() -> Iterator[Call]:
         yield apart, (("hip", *pairs.LIMBS)[number % 9], 800 + number)
 
 
-def _still(name: str) -> Scan:
-    return pairs.hip() if name == "hip" else pairs.limb(name)
-
-
 def _row(kind: str, made: Pair) -> dict[str, object]:
     return {"kind": kind, **solved(made)}
 
 
 def good_limb(name: str, seed: int) -> dict[str, object]:
     """Pull a real scan through a map."""
-    return _row("good", pairs.drawn(f"{name} {seed}", _still(name), seed))
+    return _row("good", pairs.drawn(f"{name} {seed}", pairs.real(name), seed))
 
 
 def good_part(name: str, seed: int) -> dict[str, object]:
     """See a part only at the second visit."""
-    made = pairs.drawn(f"{name} {seed} part", _still(name), seed)
+    made = pairs.drawn(f"{name} {seed} part", pairs.real(name), seed)
     low = float(np.random.default_rng(seed).uniform(0.0, 0.5))
     part = pairs.crop(made.moving, (0.0, 0.0, low), (1.0, 1.0, low + 0.5))
     return _row("good", pairs.with_part(made, moving=part, name=made.name))
@@ -118,8 +114,8 @@ def _broken(kind: str, name: str, one: Scan, two: Scan) -> dict[str, object]:
 def other_limb(one: str, two: str, seed: int) -> dict[str, object]:
     """Register one patient's scan to another patient's."""
     kind = "wrong part" if "hip" in (one, two) else "other patient"
-    moving = pairs.drawn("", _still(two), seed).moving
-    return _broken(kind, f"{one} to {two}", _still(one), moving)
+    moving = pairs.drawn("", pairs.real(two), seed).moving
+    return _broken(kind, f"{one} to {two}", pairs.real(one), moving)
 
 
 def twin(scene: str, seed: int) -> dict[str, object]:
@@ -136,7 +132,7 @@ def other_scene(one: str, two: str, seed: int) -> dict[str, object]:
 
 def apart(name: str, seed: int) -> dict[str, object]:
     """Register the upper part of a scan to the lower one."""
-    made = pairs.drawn("", _still(name), seed)
+    made = pairs.drawn("", pairs.real(name), seed)
     upper, lower = ((0.0, 0.0, 0.55), (1.0, 1.0, 1.0)), ((0.0, 0.0, 0.0), (1.0, 1.0, 0.45))
     one, two = (upper, lower) if seed % 2 else (lower, upper)
     return _broken("wrong part", f"{name} {seed} apart", pairs.crop(made.fixed, *one), pairs.crop(made.moving, *two))
@@ -144,7 +140,7 @@ def apart(name: str, seed: int) -> dict[str, object]:
 
 def mirrored_limb(name: str, seed: int) -> dict[str, object]:
     """Register the mirror image of a real scan."""
-    made = pairs.drawn("", _still(name), seed)
+    made = pairs.drawn("", pairs.real(name), seed)
     return _broken("mirrored", f"{name} {seed} mirrored", made.fixed, pairs.mirrored(made.moving))
 
 

@@ -35,7 +35,7 @@ BOARD_WINDOW_HU = (-160.0, 360.0)
 """Black and white of a checkerboard, HU: borders of fat, muscle and bone tell a misfit."""
 
 BONE_HU = 150.0
-"""What counts as bright, HU, where a plane through as much bone as possible is looked for."""
+"""Where the edge of bone is drawn, HU, and what counts as bone where a plane through much of it is looked for."""
 
 SKIN_HU = -300.0
 """Between air and skin, HU: where the edge of the body is drawn."""
@@ -198,7 +198,7 @@ def qc_picture(
     figure.text(0.08 / width, _TITLE_Y, title, color=INK, fontsize=9.5, va="center")
     _taken_panels(figure, taken, width)
     if registration is not None:
-        _board_panels(figure, registration, width)
+        _overlay_panels(figure, registration, width)
     return _png(figure, *figure.axes)
 
 
@@ -451,7 +451,7 @@ def _name_lesions(ax: Axes, taken: _Taken, names: list[int], letters: str, z: in
         ax.text(width * column.stop + 1.5, y, str(label), color=INK, fontsize=7.5, va="center", path_effects=edge)
 
 
-def _board_panels(figure: Figure, registration: Overlay, width: float) -> None:
+def _overlay_panels(figure: Figure, registration: Overlay, width: float) -> None:
     """Draw checkerboards and edges of baseline and follow-up in three planes, before and after registration."""
     fixed = _along_lps(registration.fixed, grid.array(registration.fixed))
     moved = {"before": registration.moved_before, "after": registration.moved_after}

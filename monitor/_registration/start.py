@@ -33,7 +33,7 @@ BETTER = 0.15
 """Information, nats, that another pose must have more than the scanner's: symmetry deceives more than headers."""
 
 SAME = 0.01
-"""Starts whose matrices differ by less ended at one pose, to a hundredth of a millimetre."""
+"""Starts ended at one pose where no number of their matrices differs by more: shifts, mm, and directions of axes."""
 
 LEAST_TO_BEND = 0.1
 """Information, nats, from which a pose is bent: knees bent by 30 degrees have 0.3, wrong trunks 0.01 to 0.07."""

@@ -199,11 +199,19 @@ def hopeful(levels: list[tuple[Scale, Scale]], coarse: BothWays) -> None:
     alike = start.likeness_under(*levels[LEVEL], coarse.registration.from_baseline).correlation
     gap_mm, against = float(coarse.gap_mm.mean()), []
     if alike < HOPELESS_CORRELATION:
-        against.append(f"registered bodies must correlate by {LEAST_CORRELATION}; these correlate by {alike:.2f}")
+        against.append(_unlike(alike))
     if gap_mm > HOPELESS_GAP_MM:
-        against.append(f"both directions must agree within {MOST_GAP_MM:g} mm in the mean; they differ by {gap_mm:.1f}")
+        against.append(_apart(gap_mm))
     if against:
         raise RegistrationError("; ".join(against))
+
+
+def _unlike(correlation: float) -> str:
+    return f"registered bodies must correlate by {LEAST_CORRELATION}; these correlate by {correlation:.2f}"
+
+
+def _apart(gap_mm: float) -> str:
+    return f"both directions must agree within {MOST_GAP_MM:g} mm in the mean; they differ by {gap_mm:.1f}"
 
 
 def _mirrored(levels: list[tuple[Scale, Scale]], began: np.ndarray) -> bool:
@@ -222,7 +230,7 @@ def _against(evidence: Evidence) -> Iterator[str]:
     if evidence.share < LEAST_SHARE:
         yield f"at least {LEAST_SHARE:.0%} of the smaller body must lie in both scans; {evidence.share:.0%} does"
     if evidence.correlation < LEAST_CORRELATION:
-        yield f"registered bodies must correlate by {LEAST_CORRELATION}; these correlate by {evidence.correlation:.2f}"
+        yield _unlike(evidence.correlation)
     # NaN, where there is too little soft tissue to tell, is no reason against it.
     least = LEAST_TEXTURE + evidence.strain
     if evidence.texture < least:
@@ -231,7 +239,7 @@ def _against(evidence: Evidence) -> Iterator[str]:
             f"these correlate by {evidence.texture:.2f}"
         )
     if evidence.gap_mm > MOST_GAP_MM:
-        yield f"both directions must agree within {MOST_GAP_MM:g} mm in the mean; they differ by {evidence.gap_mm:.1f}"
+        yield _apart(evidence.gap_mm)
     if evidence.strain > MOST_STRAIN:
         yield f"tissue must keep its volume within {MOST_STRAIN:.0%} in the mean; it is off by {evidence.strain:.0%}"
     if evidence.folds > MOST_FOLDS:
