@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import random
 import shutil
@@ -19,7 +20,11 @@ from monitor import pipeline, store
 
 BEYOND = 1.4
 """Moments are drawn up to this many times the length of a run, so that more than a quarter of the runs end before
-they are killed, however much faster or slower the machine is at that moment than when a run was timed."""
+they are killed. The length follows the machine: it is what the last run took that ended, and never less than what one
+lived that was killed."""
+
+POLL = 0.005
+"""Seconds between two looks at whether a run has ended by itself."""
 
 
 def published(results: Path) -> dict[str, bytes]:
@@ -36,35 +41,29 @@ def published(results: Path) -> dict[str, bytes]:
     }
 
 
-def killed_after(seconds: float, study: Path, results: Path) -> bool:
-    """Start a run and kill it with all it started; tell whether it was still running."""
+def killed_after(seconds: float, study: Path, results: Path) -> tuple[bool, float]:
+    """Start a run and kill it with all it started; tell whether it was still running, and the seconds that it lived."""
+    started = time.monotonic()
     child = os.fork()
     if child == 0:
         os.setsid()
         pipeline.follow(study, results)
         os._exit(0)
-    time.sleep(seconds)
+    while time.monotonic() - started < seconds:
+        if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            break
+        time.sleep(POLL)
+    lived = time.monotonic() - started
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
-
-
-def timed(study: Path, results: Path) -> float:
-    """Return the seconds of a run that is let be."""
-    started = time.monotonic()
-    child = os.fork()
-    if child == 0:
-        pipeline.follow(study, results)
-        os._exit(0)
-    os.waitpid(child, 0)
-    return time.monotonic() - started
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1]), lived
 
 
 def main(study: Path, folder: Path, kills: int) -> dict[str, int]:
     """Kill ``kills`` runs; return how many were hit, how many left results, and how many left anything wrong."""
     chance = random.Random(20)
     pipeline.follow(study, folder / "clean")
-    lengths = {fresh: timed(study, folder / "timed") for fresh in (True, False)}
+    lengths = {fresh: killed_after(math.inf, study, folder / "timed")[1] for fresh in (True, False)}
     results = folder / "results"
     truth = published(folder / "clean")
     counted = {"hit": 0, "published": 0, "wrong": 0}
@@ -72,7 +71,9 @@ def main(study: Path, folder: Path, kills: int) -> dict[str, int]:
         if chance.random() < 0.5:
             shutil.rmtree(results, ignore_errors=True)
         fresh = not (results / "run.json").exists()
-        counted["hit"] += killed_after(chance.random() * BEYOND * lengths[fresh], study, results)
+        hit, lived = killed_after(chance.random() * BEYOND * lengths[fresh], study, results)
+        lengths[fresh] = max(lengths[fresh], lived) if hit else lived
+        counted["hit"] += hit
         left = published(results)
         counted["published"] += bool(left)
         counted["wrong"] += bool(left) and left != truth
