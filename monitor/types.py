@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import IntEnum
 from math import nan
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ __all__ = [
     "Acquisition",
     "Anatomy",
     "Findings",
+    "Reason",
     "Registration",
     "RegistrationError",
     "Scan",
@@ -95,18 +97,35 @@ class Anatomy:
     noise_blocks_hu: np.ndarray
 
 
+class Reason(IntEnum):
+    """Why something dense is no lesion; 0 is what was never in question."""
+
+    NOT_DENSE = 0
+    BONE = 1
+    BONE_EDGE = 2
+    NOISE = 3
+    TOO_SMALL = 4
+    METAL = 5
+    OUTSIDE_BODY = 6
+    CONTRAST = 7
+    EXCLUDED = 8
+    FIELD_EDGE = 9
+
+
 @dataclass(frozen=True)
 class Findings:
     """Mineral found in one scan.
 
     ``labels`` is (z, y, x) uint16, one number per connected piece and 0 elsewhere; numbers mean nothing
     beyond this scan. ``threshold_hu`` is the lowest HU of a piece and ``lod_mm3`` the volume of dense
-    mineral that is found with 90 % power.
+    mineral that is found with 90 % power. ``left_out`` is (z, y, x) uint8, for what is dense and not a lesion the
+    ``Reason``; None where nothing was asked (a reader's mask).
     """
 
     labels: np.ndarray
     threshold_hu: float
     lod_mm3: float
+    left_out: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
