@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -204,7 +205,7 @@ def _measure(own: Placed, first: Placed, key: str) -> Path:
     image = load(unit.visit)
     found = looked(unit, image)
     if unit.visit.skeleton_mask is None and first.unit.key != unit.key and not (own.refused or first.refused):
-        found = replace(found, skeleton=known_skeleton(own, first, image, found))
+        found = known_skeleton(own, first, image, found)
     given = read_masks(unit.visit, image)
     pieces = lesions.find(image, found, mask=given.get("lesion_mask"))
     where = describe.describe(image, found, pieces, given.get("compartment_mask"))
@@ -347,26 +348,54 @@ def mineral(unit: Unit, image: Scan) -> np.ndarray:
     return _unpacked(unit, "mineral", image)
 
 
-def known_skeleton(own: Placed, first: Placed, image: Scan, found: Anatomy) -> np.ndarray:
-    """Return this scan's skeleton as the earliest visit corrects it, (z, y, x) bool.
+def known_skeleton(own: Placed, first: Placed, image: Scan, found: Anatomy) -> Anatomy:
+    """Return this scan's anatomy as the earliest visit corrects it."""
+    before = load(first.unit.visit)
+    ways = own.registration(), first.registration()
+
+    def to_first(points_mm: np.ndarray) -> np.ndarray:
+        return ways[1].from_baseline(ways[0].to_baseline(points_mm))
+
+    error = sum(_finite(way.residual_mm) for way in ways)
+    return corrected(image, found, before, looked(first.unit, before).skeleton, to_first, error_mm=error)
+
+
+def corrected(
+    image: Scan,
+    found: Anatomy,
+    before: Scan,
+    known: np.ndarray,
+    to_first: Callable[[np.ndarray], np.ndarray],
+    *,
+    error_mm: float,
+) -> Anatomy:
+    """Return a scan's anatomy as an earlier visit corrects it.
 
     Loose dense pieces that lie on bone of the first visit are bone. What stands out of it now, solid and
     farther than the registration errs, has come since, and normal bone does not come: it is mineral.
+
+    Parameters
+    ----------
+    image, found : Scan, Anatomy
+        The later scan.
+    before : Scan
+        The earlier one, with its skeleton ``known``, (z, y, x) bool.
+    to_first : callable
+        Carries points of the later scan, (N, 3) LPS mm, to the earlier one.
+    error_mm : float
+        Of that map.
     """
-    before = load(first.unit.visit)
-    known = looked(first.unit, before).skeleton
     away = ndimage.distance_transform_edt(~known, sampling=before.spacing_zyx_mm).astype(np.float32)
 
     def distance(mask: np.ndarray) -> np.ndarray:
-        there = first.registration().from_baseline(
-            own.registration().to_baseline(grid.to_mm(image.image, np.argwhere(mask)))
-        )
+        there = to_first(grid.to_mm(image.image, np.argwhere(mask)))
         # Out of the first visit's field nothing is known: there this scan's own answer stands.
         return np.nan_to_num(grid.sample(before.image, away, there))
 
-    error = _finite(own.registration().residual_mm) + _finite(first.registration().residual_mm)
-    skeleton = anatomy.without_new(found.skeleton, distance, image.spacing_zyx_mm, reach_mm=NEW_BEYOND_MM + 2 * error)
-    return anatomy.with_known(skeleton, (image.array >= anatomy.BONE_HU) & found.body & ~found.skeleton, distance)
+    reach = NEW_BEYOND_MM + 2 * error_mm
+    skeleton = anatomy.without_new(found.skeleton, distance, image.spacing_zyx_mm, reach_mm=reach)
+    dense = (image.array >= anatomy.BONE_HU) & found.body & ~found.skeleton
+    return replace(found, skeleton=anatomy.with_known(skeleton, dense, distance))
 
 
 def _finite(value: float) -> float:
