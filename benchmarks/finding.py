@@ -212,7 +212,10 @@ def _report(table: pd.DataFrame) -> None:
     lesion["class"] = pd.cut(lesion["strength"], [-np.inf, WEAK, STRONG, np.inf], labels=["< 5", "5 to 8", ">= 8"])
     shown = lesion.groupby(["where", "class"], observed=True)["found"].agg(["count", "sum", "mean"])
     print(shown.to_string(float_format=lambda value: f"{value:.4f}"))
-    print(lesion.groupby(["scene", "lesion"])["found"].agg(["count", "mean"]).query("mean < 1").to_string())
+    if lesion["lesion"].nunique() < 100:
+        print(lesion.groupby(["scene", "lesion"])["found"].agg(["count", "mean"]).query("mean < 1").to_string())
+    else:
+        print(lesion.groupby(["scene", "where"])["found"].agg(["count", "mean"]).to_string())
     visits = table[table["false"].notna()]
     print(f"false lesions a visit: {visits['false'].mean():.3f} over {len(visits)} visits")
     print(visits.groupby(["scene"])["false"].mean().to_string())

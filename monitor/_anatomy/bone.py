@@ -1,0 +1,245 @@
+"""The skeleton: which dense pieces of a body are bone, with their marrow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from monitor._anatomy import shape
+from monitor._anatomy.standing import standing_out
+
+BONE_HU = 180.0
+"""Where a voxel may be bone, HU: trabecular bone of a child is about 200 to 400 HU (Schreiber 2011, table 1)."""
+
+BONE_SMOOTHING_MM = 0.7
+"""SD of the smoothing before that threshold, mm: noise would join what is apart."""
+
+WORKING_MM = 1.2
+"""Voxels are joined until they are about this large, mm, to tell bone: cortex of an infant is as thick."""
+
+BONE_CLOSING_MM = 3.0
+"""Gaps of cortex that are closed, mm: nutrient canals and thin cortex at 3 mm slices."""
+
+BONE_LEAST_MM3 = 30.0
+"""Smallest dense piece that is asked whether it is bone, mm³: a cut end of a fibula."""
+
+RIM_MM = (1.0, 3.0)
+"""Depths between which a dense piece has its rim, mm; deeper is its core. Less deep is blur."""
+
+HOLLOW_BONE_MM3 = 4_000.0
+"""A hollow piece is bone from this filled volume, mm³: the patella of a school child is 5 cm³."""
+
+SOFT_CORE_HU = (-30.0, 130.0)
+"""A core of muscle or young bone, HU: short bones are spongy throughout, above this, or fat, below."""
+
+LIMB_MM3 = 150_000.0
+"""A hollow piece with a soft core is a lesion up to this filled volume, mm³; a skull is larger."""
+
+COMPACT = 2.5
+"""How much longer than wide a hollow lesion may be; long bones, which have a soft core too, are longer."""
+
+ROD = 2.5
+"""How much longer than wide a rib or a process at least is."""
+
+ROD_THICK_MM = 1.4
+"""Least inscribed radius of a rib, mm; a calcified wall of a vessel is a bent plate and thinner."""
+
+ROD_HU = 450.0
+"""Least HU along the middle of a rib: blur does not thin a rod of bone as it does a sheet."""
+
+NEAR_BONE_MM = 4.0
+"""A smaller hollow piece is bone within this reach of bone, mm: the plate of growth is thinner."""
+
+CORTEX_HU = 600.0
+"""Denser than spongy bone, HU: cortex is above this wherever it is thicker than a voxel."""
+
+CORTEX_FRACTION = 0.05
+"""Share of a piece above ``CORTEX_HU`` from which a piece that the field cuts is bone: a rib or a fibula."""
+
+LONG_MM = 25.0
+"""Such a piece is at least this long, mm."""
+
+FACING_SHARE = 0.25
+"""Share of a small hollow piece's surface that must face bone: the end of a bone lies along its shaft's end."""
+
+CONCAVITY_MM = 10.0
+"""Gaps between bones that belong to the skeleton, mm: joint spaces, discs, between the arches of a spine."""
+
+CONCAVITY_SHARE = 0.6
+"""Share of a dense piece that must lie in such a gap for it to be bone."""
+
+END_SLICE_MM = 15.0
+"""A dense piece in the first or last slice this near to bone is its cut end, mm."""
+
+END_ON = 0.75
+"""Cosine, between the axis of a bone and the way to a small piece beside it, from which the piece goes on the bone."""
+
+END_ON_SHAFT = 1.5
+"""Ratio of the first to the second spread from which a bone has an axis."""
+
+END_ON_MM = 22.0
+"""Reach, mm, within which a bone is asked for its axis."""
+
+
+def find_skeleton(hu: np.ndarray, body: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.ndarray:
+    """Return bone with its marrow, (z, y, x) bool.
+
+    A dense piece is bone where it is hollow, its rim denser than its core, and large or beside bone; where it is a rod
+    as ribs are; or where the edge of the field cuts it and it is long and holds cortex. A solid nodule is not hollow:
+    blur makes its rim the fainter part. A short shell around soft tissue is none. What stands on bone is told from it
+    by ``standing_out``. Fine grids are told on one of about ``WORKING_MM``.
+    """
+    fold = np.maximum(1, np.round(WORKING_MM / spacing_zyx_mm)).astype(int)
+    coarse, spacing = _folded(hu, fold), spacing_zyx_mm * fold
+    bones = _find(coarse, _folded(body, fold) >= 0.5, spacing)
+    if (fold == 1).all():
+        return bones & body
+    wide = bones.repeat(fold[0], 0).repeat(fold[1], 1).repeat(fold[2], 2)
+    inner = ndimage.binary_erosion(bones, border_value=1).repeat(fold[0], 0).repeat(fold[1], 1).repeat(fold[2], 2)
+    part = tuple(slice(0, size) for size in hu.shape)
+    # Where the coarse border runs, the voxels themselves say where bone ends.
+    return (inner[part] | (wide[part] & (hu >= BONE_HU))) & body
+
+
+def _folded(values: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """Return the mean over blocks of voxels, float32; the last block goes on with the last voxel."""
+    out = values
+    for axis, count in enumerate(fold):
+        if count > 1:
+            short = -out.shape[axis] % count
+            if short:
+                last = out.take([-1], axis=axis)
+                out = np.concatenate([out, last.repeat(short, axis)], axis=axis)
+            split = (*out.shape[:axis], out.shape[axis] // count, count, *out.shape[axis + 1 :])
+            out = out.reshape(split).mean(axis=axis + 1, dtype=np.float32)
+    return out.astype(np.float32)
+
+
+def _find(hu: np.ndarray, body: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.ndarray:
+    smooth = ndimage.gaussian_filter(hu, BONE_SMOOTHING_MM / spacing_zyx_mm)
+    labels, _ = ndimage.label((smooth >= BONE_HU) & body, structure=np.ones((3, 3, 3)))
+    volume = float(np.prod(spacing_zyx_mm))
+    sizes = np.bincount(labels.ravel()) * volume
+    bones = np.zeros(hu.shape, bool)
+    small: list[_Small] = []
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        if sizes[number] < BONE_LEAST_MM3:
+            continue
+        piece = labels[box] == number
+        filled = shape.solid(piece, BONE_CLOSING_MM, spacing_zyx_mm)
+        cut = any(part.start == 0 or part.stop == size for part, size in zip(box, labels.shape, strict=True))
+        seen = _Piece(hu[box], smooth[box], piece, filled, cut, spacing_zyx_mm)
+        hollow = seen.is_hollow()
+        large = hollow and filled.sum() * volume >= HOLLOW_BONE_MM3
+        if seen.is_shell() and hollow:
+            continue
+        if large or seen.is_shaft() or seen.is_rod():
+            bones[box] |= filled
+        else:
+            small.append(_Small(box, filled if hollow else piece, hollow))
+    bones = _with_neighbours(bones, small, spacing_zyx_mm) & body
+    return bones & ~standing_out(hu, bones, spacing_zyx_mm)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A dense piece in its box: HU, HU smoothed, its mask, filled, and whether the field's edge cuts it."""
+
+    hu: np.ndarray
+    smooth: np.ndarray
+    mask: np.ndarray
+    filled: np.ndarray
+    cut: bool
+    spacing_zyx_mm: np.ndarray
+
+    def is_hollow(self) -> bool:
+        """Tell whether the rim of the filled piece is denser than its core; a piece without a core is not hollow."""
+        rim, core = self.zones()
+        return bool(core.any() and rim.any() and self.hu[core].mean() < self.hu[rim].mean())
+
+    def zones(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return rim and core of the filled piece."""
+        depth = shape.depth_of(self.filled, self.spacing_zyx_mm)
+        # The outermost voxel is half air of partial volume, however large: on coarse grids the rim lies deeper.
+        voxel_mm = float(self.spacing_zyx_mm[1:].max())
+        low, high = max(RIM_MM[0], voxel_mm), max(RIM_MM[1], 2 * voxel_mm)
+        return (depth > low) & (depth <= high), depth > high
+
+    def is_shell(self) -> bool:
+        """Tell whether the piece is short, whole, and its core soft: a shell of new mineral around muscle."""
+        volume = self.filled.sum() * float(np.prod(self.spacing_zyx_mm))
+        core = self.zones()[1]
+        if self.cut or volume > LIMB_MM3 or not core.any() or self.elongation(self.filled) > COMPACT:
+            return False
+        return bool(SOFT_CORE_HU[0] <= self.hu[core].mean() <= SOFT_CORE_HU[1])
+
+    def is_shaft(self) -> bool:
+        """Tell whether the piece is cut by the edge of the field, long, and holds cortex."""
+        length = max(size * step for size, step in zip(self.mask.shape, self.spacing_zyx_mm, strict=True))
+        dense = np.mean(self.hu[self.mask] >= CORTEX_HU) >= CORTEX_FRACTION
+        return bool(self.cut and length >= LONG_MM and dense)
+
+    def is_rod(self) -> bool:
+        """Tell whether the piece is a rod of bone, as ribs and processes are."""
+        places = np.argwhere(self.mask) * self.spacing_zyx_mm
+        spread, axes = shape.axes_of(places)
+        along = places @ axes[0]
+        if np.ptp(along) < LONG_MM or spread[0] < ROD * spread[1]:
+            return False
+        depth = ndimage.distance_transform_edt(np.pad(self.mask, 1), sampling=self.spacing_zyx_mm)[1:-1, 1:-1, 1:-1]
+        middle = self.mask & (depth >= 0.6 * depth.max())
+        return bool(depth.max() >= ROD_THICK_MM and np.median(self.hu[middle]) >= ROD_HU)
+
+    def elongation(self, mask: np.ndarray) -> float:
+        """Return how much longer than wide a mask is, as the ratio of spreads."""
+        spread, _ = shape.axes_of(np.argwhere(mask) * self.spacing_zyx_mm)
+        return float(spread[0] / max(spread[1], 1e-3))
+
+
+@dataclass(frozen=True)
+class _Small:
+    """A small dense piece: its box, its mask there, and whether it is hollow."""
+
+    box: shape.Box
+    mask: np.ndarray
+    hollow: bool
+
+
+def _with_neighbours(bones: np.ndarray, small: list[_Small], spacing_zyx_mm: np.ndarray) -> np.ndarray:
+    """Add small pieces that belong to bone.
+
+    Those are hollow and face it, lie in a gap between bones, go on a bone at its end, or are a bone's cut end.
+    """
+    if not small or not bones.any():
+        return bones
+    gap = ndimage.distance_transform_edt(~bones, sampling=spacing_zyx_mm)
+    between = shape.depth_of(gap <= CONCAVITY_MM, spacing_zyx_mm) > CONCAVITY_MM
+    found = bones.copy()
+    for one in small:
+        box, piece = one.box, one.mask
+        surface = piece & ~ndimage.binary_erosion(piece)
+        facing = one.hollow and np.mean(gap[box][surface] <= NEAR_BONE_MM) >= FACING_SHARE
+        enclosed = np.mean(between[box][piece]) >= CONCAVITY_SHARE
+        ends = box[0].start == 0 or box[0].stop == bones.shape[0]
+        cut_end = ends and gap[box][piece].min() <= END_SLICE_MM
+        if facing or enclosed or cut_end or _goes_on(bones, one, gap, spacing_zyx_mm):
+            found[box] |= piece
+    return found
+
+
+def _goes_on(bones: np.ndarray, one: _Small, gap: np.ndarray, spacing_zyx_mm: np.ndarray) -> bool:
+    """Tell whether a piece lies close to the end of a bone, in its axis: the last of a sacrum, a plate's other side."""
+    if gap[one.box][one.mask].min() > NEAR_BONE_MM:
+        return False
+    near = shape.grown(one.box, END_ON_MM, spacing_zyx_mm, bones.shape)
+    places = np.argwhere(bones[near]) * spacing_zyx_mm
+    start = np.array([part.start - wide.start for part, wide in zip(one.box, near, strict=True)])
+    own = ((np.argwhere(one.mask) + start) * spacing_zyx_mm).mean(axis=0)
+    closest = places[np.linalg.norm(places - own, axis=1) <= END_ON_MM]
+    if len(closest) < 4:
+        return False
+    spread, axes = shape.axes_of(closest)
+    way = own - closest.mean(axis=0)
+    return bool(spread[0] >= END_ON_SHAFT * spread[1] and abs(way @ axes[0]) >= END_ON * np.linalg.norm(way))

@@ -1,0 +1,73 @@
+"""Masks on a grid of any spacing: depth, closing, filling, pieces, axes. Masks are (z, y, x) bool."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+Box = tuple[slice, ...]
+"""Part of an image, a slice an axis."""
+
+
+def depth_of(mask: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.ndarray:
+    """Return the depth of each voxel below the surface, mm; at the edge of the box a mask is taken to go on."""
+    padded = np.pad(mask, 1, mode="edge")
+    depth = ndimage.distance_transform_edt(padded, sampling=spacing_zyx_mm)
+    return np.asarray(depth)[1:-1, 1:-1, 1:-1]
+
+
+def solid(piece: np.ndarray, radius_mm: float, spacing_zyx_mm: np.ndarray) -> np.ndarray:
+    """Close gaps of the cortex and fill the marrow, slice by slice in all three directions."""
+    closed = close(piece, radius_mm, spacing_zyx_mm)
+    filled = closed.copy()
+    for axis in range(3):
+        filled |= fill_slices(closed, axis=axis)
+    return filled
+
+
+def close(mask: np.ndarray, radius_mm: float, spacing_zyx_mm: np.ndarray) -> np.ndarray:
+    """Close a mask with a ball; beyond the field's edge the mask is taken to go on."""
+    pad = [int(np.ceil(radius_mm / size)) + 1 for size in spacing_zyx_mm]
+    part = np.pad(mask, [(p, p) for p in pad], mode="edge")
+    near = ndimage.distance_transform_edt(~part, sampling=spacing_zyx_mm) <= radius_mm
+    closed = ndimage.distance_transform_edt(near, sampling=spacing_zyx_mm) > radius_mm
+    inner = tuple(slice(p, size - p) for p, size in zip(pad, part.shape, strict=True))
+    return closed[inner] | mask
+
+
+def fill_slices(mask: np.ndarray, *, axis: int = 0) -> np.ndarray:
+    """Fill what a slice of the mask encloses, slice by slice along one axis."""
+    moved = np.moveaxis(mask, axis, 0)
+    structure = np.zeros((3, 3, 3), bool)
+    structure[1] = ndimage.generate_binary_structure(2, 1)
+    return np.moveaxis(ndimage.binary_fill_holes(moved, structure=structure), 0, axis)
+
+
+def large_pieces(mask: np.ndarray, voxel_mm3: float, least_mm3: float) -> np.ndarray:
+    """Return the pieces of a mask, joined over faces, that have at least this volume."""
+    labels, _ = ndimage.label(mask)
+    keep = np.bincount(labels.ravel()) * voxel_mm3 >= least_mm3
+    keep[0] = False
+    return keep[labels]
+
+
+def axes_of(places_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the SDs of points, (N, 3), along their principal axes, the longest first, and the axes as rows."""
+    if len(places_mm) < 4:
+        return np.zeros(3), np.eye(3)
+    values, vectors = np.linalg.eigh(np.cov(places_mm.T))
+    return np.sqrt(np.maximum(values[::-1], 0)), vectors[:, ::-1].T
+
+
+def grown(box: Box, reach_mm: float, spacing_zyx_mm: np.ndarray, shape: tuple[int, ...]) -> Box:
+    """Return a box that reaches this much farther, within the image."""
+    reach = np.ceil(reach_mm / spacing_zyx_mm).astype(int)
+    return tuple(
+        slice(max(0, part.start - margin), min(size, part.stop + margin))
+        for part, margin, size in zip(box, reach, shape, strict=True)
+    )
+
+
+def at_edge(mask: np.ndarray) -> bool:
+    """Tell whether a mask reaches the first or last voxel of an axis."""
+    return any(mask.take(place, axis=axis).any() for axis in range(3) for place in (0, -1))
