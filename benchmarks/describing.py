@@ -29,7 +29,7 @@ DEEP, UNDER_SKIN, JOINT, WALL = "muscle_or_fascia", "subcutis", "periarticular",
 PLACES = {
     "gaci": {
         **dict.fromkeys(("aorta_upper", "aorta_lower", "iliac_right", "iliac_left"), WALL),
-        **dict.fromkeys(("hip_left", "hip_right"), JOINT),
+        **dict.fromkeys(("hip_left", "hip_right"), DEEP),
     },
     "myositis": {"shell": DEEP, "fleck": DEEP},
     "jdm": {
@@ -40,20 +40,31 @@ PLACES = {
     "limb": {
         "sheet": UNDER_SKIN,
         "arc": WALL,
-        "appear": JOINT,
         **dict.fromkeys(
-            ("nodule", "grow", "shrink", "cluster", "shell", "near_bone", "on_bone", "merge_a", "merge_b", "vanish"),
+            (
+                "nodule",
+                "grow",
+                "shrink",
+                "cluster",
+                "shell",
+                "near_bone",
+                "on_bone",
+                "merge_a",
+                "merge_b",
+                "vanish",
+                "appear",
+            ),
             DEEP,
         ),
     },
 }
 """Where each lesion of a scene was drawn."""
 
+BESIDE_A_JOINT = {"cluster", "merge_a", "merge_b", "vanish", "calf_cluster", "hip_left", "hip_right"}
+"""Lesions in muscle, a few mm from a bone near its end: periarticular is no mistake there."""
+
 PATTERNS = {"nodule": "nodular", "cluster": "lobulated", "sheet": "lacy", "shell": "shell", "arc": "sheet"}
 """What each kind of the phantom looks like: its sheets have holes, its arcs are bent sheets."""
-
-FINE = {"myositis"}
-"""Scenes whose slices are thin enough to tell ossification."""
 
 
 def rows(scene: str, seed: int, *, found: bool) -> list[dict[str, object]]:
@@ -68,6 +79,9 @@ def rows(scene: str, seed: int, *, found: bool) -> list[dict[str, object]]:
                 continue
             line = said[said["label"] == int(numbers[1:].argmax()) + 1].iloc[0]
             name = str(truth["lesion"])
+            place = PLACES[scene][name]
+            if name in BESIDE_A_JOINT and line["compartment"] == JOINT:
+                place = JOINT
             merged = name == "merge_a" and truth["volume_mm3"] > 1000
             made.append(
                 {
@@ -75,7 +89,7 @@ def rows(scene: str, seed: int, *, found: bool) -> list[dict[str, object]]:
                     "lesion": name,
                     "visit": visit.visit_id,
                     "side_true": _side(scene, visit, truth),
-                    "compartment_true": PLACES[scene][name],
+                    "compartment_true": place,
                     "pattern_true": "lobulated" if merged else PATTERNS[str(truth["kind"])],
                     **{f"{what}_said": line[what] for what in ("side", "compartment", "pattern")},
                     "kind_said": line["kind"],

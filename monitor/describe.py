@@ -22,9 +22,6 @@ PARTS = (cutting, field, kind, shape, side, skin, tissue, vessel, zones)
 CONTACT_MM = 1.0
 """A gap to bone this small, mm, beside a voxel, cannot be told from contact at the blur of CT."""
 
-DEPTH_POINTS = 4000
-"""Most voxels of a piece that its depth is the mean of."""
-
 COMPARTMENTS = ("skin", "subcutis", "muscle_or_fascia", "periarticular", "vessel_wall", "organ")
 """What ``compartment`` can be where no reader named it."""
 
@@ -86,78 +83,93 @@ def describe(
     boxes = ndimage.find_objects(findings.labels)
     labels = [label for label, box in enumerate(boxes, start=1) if box is not None]
     outline = field.outline(scan, anatomy)
-    where = _Where(skin.of_body(anatomy.body, scan), outline, bool(labels) and side.has_plane(outline), given_side)
+    symmetric = bool(labels) and side.has_plane(outline)
+    where = _Where(skin.of_body(anatomy.body, scan), outline, symmetric, given_side)
     rows = []
     for label in labels:
-        piece = cutting.cut(scan, anatomy, findings, label, boxes[label - 1])
-        read = _most(findings.labels, compartments, label, boxes[label - 1])
-        rows.append({"label": label, **_described(scan, anatomy, findings, boxes[label - 1], piece, where, read)})
+        box = boxes[label - 1]
+        one = _piece(scan, anatomy, findings, label, box, where)
+        read = _most(findings.labels, compartments, label, box)
+        rows.append({"label": label, **_described(scan, anatomy, one, where, read)})
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
 
 
-def _described(
-    scan: Scan,
-    anatomy: Anatomy,
-    findings: Findings,
-    box: tuple[slice, ...],
-    piece: Cut,
-    where: _Where,
-    read: str,
-) -> dict[str, object]:
-    found = zones.find(piece)
-    outer = shape.measure(piece, findings.threshold_hu)
-    word = shape.pattern(piece, found, outer)
-    from_bone = _from_bone_mm(piece)
-    depth = where.skin.depth_mm(piece.points_mm(piece.piece, most=DEPTH_POINTS))
-    slice_mm = max(float(scan.spacing_zyx_mm[0]), float(np.nan_to_num(scan.acquisition.slice_thickness_mm)))
-    return {
-        "compartment": read or _compartment(scan, anatomy, box, piece, where, (word, outer, from_bone)),
-        "side": _side(piece, where),
-        "depth_mm": float(depth.mean()) if np.isfinite(depth).all() else nan,
-        "bone_contact": from_bone <= CONTACT_MM + float(scan.spacing_zyx_mm[1:].max()),
-        "rim_core_hu": found.rim_core_hu,
-        "zonal_index": found.zonal_index,
-        "pattern": word,
-        "rim_completeness_pct": found.rim_completeness_pct,
-        "rim_thickness_mm": shape.rim_thickness_mm(piece, found) if word == "shell" else nan,
-        "marrow_fat_fraction": found.marrow_fat_fraction,
-        "fluid_level": found.fluid_level,
-        "kind": kind.kind(found, slice_mm),
-    }
+@dataclass(frozen=True)
+class _Piece:
+    """One piece, and what several of its descriptions need: ``box`` is that of its label in the scan.
+
+    ``zones`` and ``shape`` are of ``tight``, the piece alone; ``cut`` has the tissue around it.
+    """
+
+    cut: Cut
+    tight: Cut
+    box: tuple[slice, ...]
+    level: field.Level
+    mirror: side.Mirror | None
+    zones: Zones
+    shape: Shape
+    pattern: str
+    from_bone_mm: float
 
 
-def _compartment(
-    scan: Scan,
-    anatomy: Anatomy,
-    box: tuple[slice, ...],
-    piece: Cut,
-    where: _Where,
-    seen: tuple[str, Shape, float],
-) -> str:
-    word, outer, from_bone = seen
-    level = where.field.level(float(piece.centre_mm[2]))
-    return tissue.compartment(
-        tissue.around(piece, scan, where.skin),
-        vessel=word != "shell" and vessel.is_wall(piece, outer.thickness_mm),
-        joint=tissue.near_joint(scan, anatomy, box, piece),
-        cavity=tissue.in_cavity(level, piece.centre_mm, from_bone_mm=from_bone),
-        air=bool(level.air.sum() >= tissue.AIR_CELLS),
+def _piece(
+    scan: Scan, anatomy: Anatomy, findings: Findings, label: int, box: tuple[slice, ...], where: _Where
+) -> _Piece:
+    cut = cutting.cut(scan, anatomy, findings, label, box)
+    level = where.field.level(float(cut.centre_mm[2]))
+    tight = cut.tight()
+    found, outer = zones.find(tight), shape.measure(tight, findings.threshold_hu)
+    gap = cutting.distance_mm(cut.skeleton, cut.spacing_zyx_mm)
+    return _Piece(
+        cut=cut,
+        tight=tight,
+        box=box,
+        level=level,
+        mirror=side.plane(level),
+        zones=found,
+        shape=outer,
+        pattern=shape.pattern(tight, found, outer),
+        from_bone_mm=float(gap[cut.piece].min()),
     )
 
 
-def _side(piece: Cut, where: _Where) -> str:
+def _described(scan: Scan, anatomy: Anatomy, one: _Piece, where: _Where, read: str) -> dict[str, object]:
+    tissue_around = tissue.around(one.cut, scan, where.skin)
+    slice_mm = max(float(scan.spacing_zyx_mm[0]), float(np.nan_to_num(scan.acquisition.slice_thickness_mm)))
+    return {
+        "compartment": read or _compartment(scan, anatomy, one, tissue_around, where),
+        "side": _side(one, where),
+        "depth_mm": tissue_around.depth_mm if np.isfinite(tissue_around.depth_mm) else nan,
+        "bone_contact": one.from_bone_mm <= CONTACT_MM + float(scan.spacing_zyx_mm[1:].max()),
+        "rim_core_hu": one.zones.rim_core_hu,
+        "zonal_index": one.zones.zonal_index,
+        "pattern": one.pattern,
+        "rim_completeness_pct": one.zones.rim_completeness_pct,
+        "rim_thickness_mm": shape.rim_thickness_mm(one.tight, one.zones) if one.pattern == "shell" else nan,
+        "marrow_fat_fraction": one.zones.marrow_fat_fraction,
+        "fluid_level": one.zones.fluid_level,
+        "kind": kind.kind(one.zones, slice_mm),
+    }
+
+
+def _compartment(scan: Scan, anatomy: Anatomy, one: _Piece, tissue_around: tissue.Around, where: _Where) -> str:
+    paired = one.mirror is not None and one.mirror.pair
+    return tissue.compartment(
+        tissue_around,
+        vessel=one.pattern != "shell" and vessel.is_wall(one.cut, one.shape.thickness_mm),
+        joint=one.from_bone_mm <= tissue.JOINT_BONE_MM and tissue.near_joint(scan, anatomy, one.box, one.cut),
+        cavity=tissue.in_cavity(one.level, one.cut.centre_mm, from_bone_mm=one.from_bone_mm),
+        trunk=where.symmetric and not paired,
+        air=bool(one.level.air.sum() >= tissue.AIR_CELLS),
+    )
+
+
+def _side(one: _Piece, where: _Where) -> str:
     """Return the side by the mirror plane; of a single limb, what the study says."""
-    mirror = side.plane(where.field.level(float(piece.centre_mm[2])))
-    if mirror is not None and (mirror.pair or where.symmetric):
-        return side.of_piece(piece.points_mm(piece.piece), mirror)
+    if one.mirror is not None and (one.mirror.pair or where.symmetric):
+        return side.of_piece(one.cut.points_mm(one.cut.piece), one.mirror)
     given = where.given_side.strip().lower()
     return given if given in SIDES else ""
-
-
-def _from_bone_mm(piece: Cut) -> float:
-    """Return the least distance of a piece to bone, mm; infinite where there is none within its box."""
-    gap = cutting.distance_mm(piece.skeleton, piece.spacing_zyx_mm)
-    return float(gap[piece.piece].min())
 
 
 def _most(labels: np.ndarray, compartments: np.ndarray | None, label: int, box: tuple[slice, ...]) -> str:

@@ -49,22 +49,25 @@ class Level:
 
 @dataclass(frozen=True)
 class Field:
-    """Samples of the body in LPS mm, by height: (N, 3), and which of them are bone and air."""
+    """Samples of the body in LPS mm, by height: (N, 3), and which of them are bone and air.
+
+    ``corner_mm`` and ``shape`` are those of the cells of every level.
+    """
 
     points_mm: np.ndarray
     bone: np.ndarray
     air: np.ndarray
+    corner_mm: np.ndarray
+    shape: tuple[int, int]
 
     def level(self, z_mm: float) -> Level:
         """Return the level around a height."""
         first, last = np.searchsorted(self.points_mm[:, 2], [z_mm - LEVEL_MM, z_mm + LEVEL_MM])
-        corner = self.points_mm[:, :2].min(axis=0) - CELL_MM
-        shape = tuple(np.ceil((np.ptp(self.points_mm[:, :2], axis=0) + 2 * CELL_MM) / CELL_MM).astype(int) + 1)
-        cell = np.floor((self.points_mm[first:last, :2] - corner) / CELL_MM).astype(int)
-        maps = [np.zeros(shape, bool) for _ in range(3)]
+        cell = np.floor((self.points_mm[first:last, :2] - self.corner_mm) / CELL_MM).astype(int)
+        maps = [np.zeros(self.shape, bool) for _ in range(3)]
         for mask, chosen in zip(maps, (slice(None), self.bone[first:last], self.air[first:last]), strict=True):
             mask[tuple(cell[chosen].T)] = True
-        return Level(maps[0], maps[1], maps[2], corner)
+        return Level(maps[0], maps[1], maps[2], self.corner_mm)
 
     def heights_mm(self) -> np.ndarray:
         """Return heights that cover the field, one a level."""
@@ -83,4 +86,6 @@ def outline(scan: Scan, anatomy: Anatomy) -> Field:
     air &= scan.array[grid_of] < AIR_HU
     order = np.argsort(points[:, 2], kind="stable")
     there = tuple(index[order].T)
-    return Field(points[order], bone[there], air[there])
+    low, high = (points[:, :2].min(axis=0), points[:, :2].max(axis=0)) if len(points) else (np.zeros(2), np.zeros(2))
+    cells = np.ceil((high - low) / CELL_MM).astype(int) + 3
+    return Field(points[order], bone[there], air[there], low - CELL_MM, (int(cells[0]), int(cells[1])))

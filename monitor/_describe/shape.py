@@ -27,8 +27,14 @@ HOLLOW_SHARE = 0.2
 LACY_HOLES = 3
 """Holes right through a piece from which it is lace: one or two are a gap in a sheet."""
 
-HOLE_MM = 1.0
+LACY_MM = 15.0
+"""Least width of a lace, mm: two holes of 4 mm beside each other with three bars."""
+
+HOLE_MM = 2.0
 """Gaps narrower than about twice this, mm, are noise of the outline and close before holes are counted."""
+
+JAGGED_MM = 1.0
+"""Gaps narrower than about twice this, mm, close before the outline is measured."""
 
 LINEAR = 3.0
 """Length over width from which a piece is linear."""
@@ -36,23 +42,26 @@ LINEAR = 3.0
 FLAT = 3.0
 """Width over thickness from which a piece is a sheet."""
 
-THIN = 0.4
+THIN = 0.3
 """Largest inscribed radius of a sheet, in parts of that of the ball of the same volume."""
 
 ROUND = 0.55
 """Least inscribed radius of a nodule, in parts of that of the ball of the same volume."""
 
-CONVEX = 0.8
-"""Least share of its convex hull that a nodule fills; two balls that touch along a third of their width fill 0.75."""
-
-CLOUD_FILL = 0.5
-"""A cloud fills less than this share of its envelope without a rim, or has this share of it below the next."""
+CONVEX = 0.87
+"""Least share of its convex hull that a nodule fills: drawn balls fill 0.92 and more, two balls in one 0.8."""
 
 CLOUD_HU = 60.0
 """A voxel is faint within this above the threshold, HU: blur and noise alone bring it there."""
 
 CLOUD_FAINT = 0.7
 """Share of faint voxels from which a piece is a cloud: the outer layer of a nodule of 8 mm is half of it."""
+
+CLOUD_FILL = 0.5
+"""A piece that fills less than this share of its envelope, without a rim, is a cloud too."""
+
+CLOUD_DEEP = 0.6
+"""Least thickness of a cloud over its width: a faint sheet is less thick."""
 
 HULL_POINTS = 4000
 """Most surface voxels that the convex hull is made of."""
@@ -64,8 +73,8 @@ class Shape:
 
     Attributes
     ----------
-    length_mm, width_mm : float
-        Extents along the first and second principal axis.
+    length_mm, width_mm, deep_mm : float
+        Extents along the principal axes, longest first.
     thickness_mm : float
         Median local thickness: twice the depth along the ridge.
     fullness : float
@@ -80,6 +89,7 @@ class Shape:
 
     length_mm: float
     width_mm: float
+    deep_mm: float
     thickness_mm: float
     fullness: float
     convexity: float
@@ -91,18 +101,19 @@ def measure(cut: Cut, threshold_hu: float) -> Shape:
     """Measure the outline of a piece where it is dense."""
     spacing = cut.spacing_zyx_mm
     voxel_mm3 = float(abs(np.linalg.det(cut.matrix[:3, :3])))
-    mask = _closed(cut.solid, spacing)
+    mask = _closed(cut.solid, JAGGED_MM, spacing)
     depth = depth_mm(mask, spacing)
     points = cut.points_mm(mask)
-    length, width, _ = extents_mm(points, float(spacing.min()))
+    length, width, deep = extents_mm(points, float(spacing.min()))
     ball = (3 * mask.sum() * voxel_mm3 / (4 * np.pi)) ** (1 / 3)
     return Shape(
         length_mm=length,
         width_mm=width,
+        deep_mm=deep,
         thickness_mm=local_thickness_mm(mask, depth),
         fullness=float(depth.max() / ball),
         convexity=float(mask.sum() * voxel_mm3 / _hull_mm3(cut, mask)),
-        holes=holes(mask),
+        holes=holes(_closed(cut.solid, HOLE_MM, spacing)),
         faint=float((cut.hu[cut.solid] < threshold_hu + CLOUD_HU).mean()),
     )
 
@@ -116,14 +127,17 @@ def pattern(cut: Cut, zones: Zones, shape: Shape) -> str:
     if cut.piece.sum() < LEAST_VOXELS:
         return "indeterminate"
     fill = float(cut.solid.sum() / zones.envelope.sum())
+    convex, long = shape.convexity >= CONVEX, shape.length_mm >= LINEAR * shape.width_mm
+    flat = shape.width_mm >= FLAT * shape.thickness_mm
+    cloudy = shape.faint >= CLOUD_FAINT and shape.deep_mm >= CLOUD_DEEP * shape.width_mm
     rules = {
         "shell": is_shell(zones, fill),
-        "lacy": shape.holes >= LACY_HOLES and shape.fullness < ROUND,
-        "amorphous_cloud": shape.faint >= CLOUD_FAINT or fill < CLOUD_FILL,
-        "linear": shape.length_mm >= LINEAR * shape.width_mm and shape.width_mm < FLAT * shape.thickness_mm,
-        "sheet": shape.fullness <= THIN or shape.width_mm >= FLAT * shape.thickness_mm,
-        "nodular": shape.fullness >= ROUND and shape.convexity >= CONVEX and shape.length_mm < LINEAR * shape.width_mm,
-        "lobulated": shape.convexity < CONVEX,
+        "lacy": shape.holes >= LACY_HOLES and shape.fullness < ROUND and shape.width_mm >= LACY_MM,
+        "amorphous_cloud": not convex and (cloudy or fill < CLOUD_FILL),
+        "linear": long and not flat,
+        "sheet": shape.fullness <= THIN or (convex and flat),
+        "nodular": convex and shape.fullness >= ROUND,
+        "lobulated": not convex,
     }
     return next((name for name, fits in rules.items() if fits), "indeterminate")
 
@@ -180,15 +194,18 @@ def holes(mask: np.ndarray) -> int:
     return pieces + cavities - euler
 
 
-def _closed(mask: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.ndarray:
-    near = ndimage.distance_transform_edt(~np.pad(mask, 3), sampling=spacing_zyx_mm) <= HOLE_MM
-    closed = ndimage.distance_transform_edt(near, sampling=spacing_zyx_mm) > HOLE_MM
-    return np.asarray(closed[3:-3, 3:-3, 3:-3] | mask)
+def _closed(mask: np.ndarray, radius_mm: float, spacing_zyx_mm: np.ndarray) -> np.ndarray:
+    """Close a mask with a ball; the padding keeps it off the border of its box."""
+    pad = [(int(reach),) * 2 for reach in np.ceil(radius_mm / spacing_zyx_mm) + 1]
+    near = ndimage.distance_transform_edt(~np.pad(mask, pad), sampling=spacing_zyx_mm) <= radius_mm
+    closed = ndimage.distance_transform_edt(near, sampling=spacing_zyx_mm) > radius_mm
+    return closed[tuple(slice(a, size - b) for (a, b), size in zip(pad, closed.shape, strict=True))] | mask
 
 
 def _hull_mm3(cut: Cut, mask: np.ndarray) -> float:
-    """Return the volume of the convex hull of a mask's voxels, their corners included."""
+    """Return the volume of the convex hull of a mask's voxels, the middles of their faces included."""
     surface = mask & ~ndimage.binary_erosion(mask, ndimage.generate_binary_structure(3, 1))
-    corners = np.stack(np.meshgrid(*[(-0.5, 0.5)] * 3), axis=-1).reshape(-1, 3) @ cut.matrix[:3, :3].T
+    # Not the corners: they lie outside the outline wherever it is oblique.
+    faces = np.concatenate([np.eye(3), -np.eye(3)]) / 2 @ cut.matrix[:3, :3].T
     points = spread(cut.points_mm(surface), HULL_POINTS)
-    return float(ConvexHull((points[:, None] + corners).reshape(-1, 3)).volume)
+    return float(ConvexHull((points[:, None] + faces).reshape(-1, 3)).volume)

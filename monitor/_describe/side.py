@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -12,7 +13,7 @@ from monitor._describe.field import CELL_MM, Field, Level
 MIDLINE_MM = 6.0
 """A trunk's piece this near to the plane is in the midline, mm: an aorta's radius, and what the plane errs."""
 
-TURNS_DEG = tuple(range(-24, 25, 4))
+TURNS_DEG = tuple(range(-24, 25, 6))
 """Turns of the patient about the long axis that are tried, degrees."""
 
 MIRRORED = 0.75
@@ -68,9 +69,10 @@ def plane(level: Level) -> Mirror | None:
         normal = (left - right) / np.linalg.norm(left - right)
         return Mirror(normal, float(normal @ (left + right) / 2), pair=True)
     trunk = _largest(level.body)
-    points = level.cells_mm(trunk)
-    best = max((_tried(level, trunk, points, np.deg2rad(turn)) for turn in TURNS_DEG), key=lambda one: one[0])
-    return best[1]
+    likes = _likes(level, trunk)
+    turned = (_tried(level, likes, _between(level, trunk, np.deg2rad(turn)), range(-2, 3)) for turn in TURNS_DEG)
+    best = max(turned, key=lambda one: one[0])[1]
+    return _tried(level, likes, best, (-0.6, -0.4, -0.2, 0.0, 0.2, 0.4, 0.6))[1]
 
 
 def of_piece(points_mm: np.ndarray, mirror: Mirror) -> str:
@@ -98,28 +100,37 @@ def _largest(body: np.ndarray) -> np.ndarray:
     return np.asarray(labels == int(np.bincount(labels.ravel())[1:].argmax()) + 1)
 
 
-def _tried(level: Level, trunk: np.ndarray, points_mm: np.ndarray, turn: float) -> tuple[float, Mirror]:
-    """Return the best plane of one turn, with the share of body and bone that it mirrors onto their like."""
+def _between(level: Level, trunk: np.ndarray, turn: float) -> Mirror:
+    """Return the plane of one turn midway between the outermost cells."""
     normal = np.array([np.cos(turn), np.sin(turn)])
-    along = points_mm @ normal
-    middle = (along.min() + along.max()) / 2
+    along = level.cells_mm(trunk) @ normal
+    return Mirror(normal, float((along.min() + along.max()) / 2), pair=False)
+
+
+def _tried(level: Level, likes: _Likes, start: Mirror, cells: Iterable[float]) -> tuple[float, Mirror]:
+    """Return the best of a plane and its like some cells aside, with the share that it mirrors onto their like."""
     found = []
-    for shift in np.arange(-2, 2.5, 0.5) * CELL_MM:
-        mirror = Mirror(normal, float(middle + shift), pair=False)
-        found.append((mirrored(level, trunk, mirror), -abs(shift), mirror))
+    for shift in cells:
+        mirror = replace(start, offset_mm=start.offset_mm + shift * CELL_MM)
+        found.append((mirrored(level, likes, mirror), -abs(shift), mirror))
     score, _, mirror = max(found, key=lambda one: one[:2])
     return score, mirror
 
 
-def mirrored(level: Level, body: np.ndarray, mirror: Mirror) -> float:
+_Likes = list[tuple[np.ndarray, np.ndarray]]
+"""Cells of the body and of its bone, (N, 2) LPS mm, each with the mask that their mirror images are to fall into."""
+
+
+def _likes(level: Level, body: np.ndarray) -> _Likes:
+    bone = level.bone & body
+    likes = [(level.cells_mm(body), body), (level.cells_mm(bone), ndimage.binary_dilation(bone, np.ones((3, 3))))]
+    return [(points, room) for points, room in likes if len(points)]
+
+
+def mirrored(level: Level, likes: _Likes, mirror: Mirror) -> float:
     """Return the share of body and of bone that falls onto its like when mirrored, the lesser of the two."""
-    scores = []
-    for mask, room in ((body, body), (level.bone & body, ndimage.binary_dilation(level.bone, np.ones((3, 3))))):
-        points = level.cells_mm(mask)
-        if len(points):
-            image = points - 2 * mirror.beyond_mm(points)[:, None] * mirror.normal
-            scores.append(float(level.at(room, image).mean()))
-    return min(scores)
+    images = (points - 2 * mirror.beyond_mm(points)[:, None] * mirror.normal for points, _ in likes)
+    return min(float(level.at(room, image).mean()) for (_, room), image in zip(likes, images, strict=True))
 
 
 def _is_mirrored(level: Level) -> bool:
@@ -135,4 +146,4 @@ def _is_mirrored(level: Level) -> bool:
         return False
     beyond = found.beyond_mm(bone)
     beside = min(float((beyond > OFF_MIDDLE_MM).mean()), float((beyond < -OFF_MIDDLE_MM).mean()))
-    return beside >= OFF_SHARE / 2 and mirrored(level, trunk, found) >= MIRRORED
+    return beside >= OFF_SHARE / 2 and mirrored(level, _likes(level, trunk), found) >= MIRRORED

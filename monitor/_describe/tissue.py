@@ -27,13 +27,17 @@ MOST = 0.5
 """Share from which a tissue is what a piece lies in."""
 
 SOME_MUSCLE = 0.2
-"""Least share of muscle around a piece between muscles or on a fascia."""
+"""Least share of muscle around a piece between muscles or on a fascia, fat on its other sides."""
 
 BONE_DEEP_MM = 4.0
 """Half of the widest gap between bones that is a joint's, mm: an infant's hip."""
 
-JOINT_REACH_MM = 12.0
-"""What lies this near to a joint's gap is periarticular, mm: capsule, ligaments and their insertions in a child."""
+JOINT_REACH_MM = 15.0
+"""What lies this near to a joint's gap or a plate of growth, mm, and near to bone, is periarticular: the length of a
+child's epiphysis."""
+
+JOINT_BONE_MM = 8.0
+"""What is farther than this from bone, mm, lies in the muscles around a joint, not at it."""
 
 JOINT_WIDE_MM = 10.0
 """Least width of a joint's gap, mm: between two shafts or ribs it is a narrow strip."""
@@ -53,8 +57,11 @@ CAGE_SHARE = 0.95
 FROM_CAGE_MM = 5.0
 """Least distance of a piece in such a cavity from its bone, mm; beside it lie joints and notches."""
 
-RING_POINTS = 1500
-"""Most voxels of tissue around that are asked."""
+RING_POINTS = 500
+"""Most voxels of tissue around that are asked, and most of the piece."""
+
+STEP_MM = 0.5
+"""Length of a step on a way to the skin, mm: below a voxel."""
 
 WAYS = 60
 """Ways from a piece to the skin that are walked."""
@@ -114,10 +121,9 @@ def covered_mm(cut: Cut, scan: Scan, skin: Skin) -> float:
     """
     start = cut.points_mm(cut.piece, most=WAYS)
     length, end = skin.nearest(start)
-    step_mm = 0.5
-    steps = np.arange(0.0, max(float(length.max()) - SKIN_MM, 0.0), step_mm) if np.isfinite(length).all() else []
-    if not len(steps):
+    if not np.isfinite(length).all() or length.max() <= SKIN_MM:
         return 0.0
+    steps = np.arange(0.0, float(length.max()) - SKIN_MM, STEP_MM)
     way = (end - start) / np.maximum(length, 1e-6)[:, None]
     points = start[:, None] + steps[None, :, None] * way[:, None]
     hu = ndimage.map_coordinates(
@@ -129,11 +135,14 @@ def covered_mm(cut: Cut, scan: Scan, skin: Skin) -> float:
     away[inside] = distance_mm(cut.piece, cut.spacing_zyx_mm)[tuple(index[inside].T)]
     soft = (away > BORDER_MM) & (hu >= SOFT_HU[0]) & (hu <= SOFT_HU[1])
     soft &= (steps[None, :] < length[:, None] - SKIN_MM).ravel()
-    return float(np.median(soft.reshape(points.shape[:2]).sum(axis=1) * step_mm))
+    return float(np.median(soft.reshape(points.shape[:2]).sum(axis=1) * STEP_MM))
 
 
 def near_joint(scan: Scan, anatomy: Anatomy, box: tuple[slice, ...], cut: Cut) -> bool:
-    """Tell whether a piece, given the box of its label, lies near a joint: a wide gap between facing bones."""
+    """Tell whether a piece, given the box of its label, lies near a wide gap between facing bones.
+
+    A plate of growth is such a gap too: both mark the end of a bone.
+    """
     spacing = scan.spacing_zyx_mm
     step = np.maximum(1, (JOINT_STEP_MM / spacing).astype(int))
     margin = JOINT_REACH_MM + 2 * BONE_DEEP_MM + JOINT_WIDE_MM
@@ -159,8 +168,7 @@ def gaps_between(bone: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.ndarray:
     near = distance_mm(part, spacing_zyx_mm) <= BONE_DEEP_MM
     closed = ndimage.distance_transform_edt(near, sampling=spacing_zyx_mm) > BONE_DEEP_MM
     inner = tuple(slice(a, size - b) for (a, b), size in zip(pad, part.shape, strict=True))
-    # What is left within a voxel of one bone alone is the roundness of its own surface.
-    return np.asarray(ndimage.binary_opening((closed & ~part)[inner], np.ones((2, 2, 2))))
+    return np.asarray((closed & ~part)[inner])
 
 
 def _width_mm(points_mm: np.ndarray) -> float:
@@ -195,15 +203,15 @@ def caged(level: Level, centre_mm: np.ndarray) -> bool:
     return bool(met.mean() >= CAGE_SHARE)
 
 
-def compartment(tissue: Around, *, vessel: bool, joint: bool, cavity: bool, air: bool) -> str:
+def compartment(tissue: Around, *, vessel: bool, joint: bool, cavity: bool, trunk: bool, air: bool) -> str:
     """Return the compartment that the signs speak for; empty where they speak for none.
 
     Parameters
     ----------
     vessel, joint, cavity : bool
         Whether the piece lies in a vessel's wall, near a joint, in a body cavity.
-    air : bool
-        Whether the level shows lung or bowel: deep soft tissue is then muscle or organ.
+    trunk, air : bool
+        Whether the level shows a trunk, and whether lung or bowel: what is deep and soft beside these may be organ.
     """
     deep = tissue.depth_mm >= CAVITY_DEEP_MM
     if vessel:
@@ -220,5 +228,4 @@ def compartment(tissue: Around, *, vessel: bool, joint: bool, cavity: bool, air:
         return "organ"
     if air and deep:
         return ""
-    between = tissue.covered_mm >= MUSCLE_LAYER_MM and tissue.soft >= SOME_MUSCLE
-    return "muscle_or_fascia" if tissue.soft >= MOST or between else ""
+    return "muscle_or_fascia" if tissue.soft >= (MOST if trunk and deep else SOME_MUSCLE) else ""

@@ -23,7 +23,7 @@ AROUND_DEG = 75.0
 """Least part of the circle that is wall, degrees: less does not tell a bend from a lump."""
 
 LUMEN_HU = (-10.0, 130.0)
-"""Blood, and the blur of the wall into it, HU."""
+"""Blood, and the blur of the wall and of the fat around into it, HU."""
 
 LUMEN_SHARE = 0.7
 """Least share of the lumen's axis that is as blood."""
@@ -31,14 +31,17 @@ LUMEN_SHARE = 0.7
 ON_MM = (2.0, 6.0)
 """Where beyond the ends of a piece the lumen is looked for, mm."""
 
-OUTSIDE_MM = (2.5, 5.0)
-"""Where outside the wall's middle the fat is looked for, mm."""
+OUTSIDE_MM = (1.5, 5.0)
+"""Where outside the wall's middle the fat is looked for, mm: a child's sheath is 2 to 3 mm wide."""
 
-FAT_SHARE = 0.35
-"""Least share of fat around: a vessel in a sheath of fat beside muscles."""
+FAT_SHARE = 0.3
+"""Least share of directions across the axis in which there is fat: a vein or a muscle may touch a child's artery."""
 
 DIRECTIONS = 240
 """Directions that are tried for the axis: 9 degrees apart."""
+
+OUTSIDE_HU = 3000.0
+"""What lies outside the box counts as, HU: neither lumen nor fat."""
 
 FIT_POINTS = 400
 """Most voxels that the circle is fitted to."""
@@ -118,21 +121,23 @@ def _around_deg(tube: Tube, points_mm: np.ndarray) -> float:
 
 
 def _along(tube: Tube, cut: Cut, along_mm: np.ndarray) -> np.ndarray:
-    """Return HU along the axis, and a quarter of the radius beside it where the lumen is wide; outside left out."""
+    """Return the mean HU across the middle of the lumen, half its radius wide, at places along the axis."""
     middle = tube.middle_mm + along_mm[:, None] * tube.axis
     beside = [np.zeros(3), *(sign * tube.radius_mm / 4 * one for one in tube.across for sign in (-1, 1))]
-    return _sampled(cut, (middle[:, None] + np.array(beside)).reshape(-1, 3))
+    return _sampled(cut, (middle[:, None] + np.array(beside)).reshape(-1, 3)).reshape(-1, len(beside)).mean(axis=1)
 
 
 def _outside(tube: Tube, cut: Cut, along_mm: np.ndarray) -> np.ndarray:
+    """Return the second lowest HU outside the wall in each direction across the axis: one voxel may be noise."""
     angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     ways = np.cos(angles)[:, None] * tube.across[0] + np.sin(angles)[:, None] * tube.across[1]
-    radii = tube.radius_mm + np.linspace(*OUTSIDE_MM, 4)
-    points = tube.middle_mm + along_mm[:, None, None, None] * tube.axis + radii[:, None, None] * ways
-    return _sampled(cut, points.reshape(-1, 3))
+    radii = tube.radius_mm + np.arange(OUTSIDE_MM[0], OUTSIDE_MM[1] + 0.1, 0.5)
+    middle = tube.middle_mm + along_mm[:, None] * tube.axis
+    points = middle[:, None, None] + radii[:, None] * ways[:, None]
+    hu = _sampled(cut, points.reshape(-1, 3)).reshape(points.shape[:-1])
+    return np.asarray(np.sort(hu, axis=2)[:, :, 1].ravel())
 
 
 def _sampled(cut: Cut, points_mm: np.ndarray) -> np.ndarray:
     index = grid.apply_affine(np.linalg.inv(cut.matrix), points_mm)
-    inside = np.all((index > -0.5) & (index < np.array(cut.hu.shape) - 0.5), axis=1)
-    return np.asarray(ndimage.map_coordinates(cut.hu, index[inside].T, order=1, mode="nearest"))
+    return np.asarray(ndimage.map_coordinates(cut.hu, index.T, order=1, mode="constant", cval=OUTSIDE_HU))
