@@ -475,7 +475,8 @@ def _lineage(rows: pd.DataFrame) -> pd.DataFrame:
     lasting = events["status"].isin(["resolved", "not_in_field"])
     once = events["status"].isin(["new", "first_seen", "merged", "split"])
     kept = events[once | (lasting & (events["status"] != before))]
-    return _only(kept.rename(columns={"status": "kind"}), "lineage")
+    # A lesion's own ``kind`` is another thing: calcification or ossification.
+    return _only(kept.assign(kind=kept["status"]), "lineage")
 
 
 def _wanted(rows: pd.DataFrame, key: tuple[str, str]) -> pd.DataFrame:

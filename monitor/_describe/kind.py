@@ -29,4 +29,4 @@ def kind(zones: Zones, slice_mm: float) -> str:
     trabecular = TRABECULAR_HU[0] <= zones.core_hu <= TRABECULAR_HU[1]
     if rim and (zones.marrow_fat_fraction >= MARROW_FRACTION or trabecular):
         return "ossification"
-    return "calcification" if zones.rim_core_hu < 0 and zones.core_hu >= DENSE_HU else "indeterminate"
+    return "calcification" if zones.rim_core_hu < SHELL_HU and zones.core_hu >= DENSE_HU else "indeterminate"

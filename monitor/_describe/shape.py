@@ -21,8 +21,8 @@ SHELL_HU = 100.0
 SHELL_PCT = 60.0
 """Share of the surface that has a rim in a shell, per cent: an early one is open where it is thinnest."""
 
-HOLLOW_SHARE = 0.2
-"""Share of the envelope that is not mineral in a shell whose core is soft."""
+HOLLOW_SHARE, HOLLOW_INDEX = 0.2, 0.2
+"""Least share of the envelope that is not mineral, and least zonal index, of a shell whose rim is faint."""
 
 LACY_HOLES = 3
 """Holes right through a piece from which it is lace: one or two are a gap in a sheet."""
@@ -145,7 +145,9 @@ def pattern(cut: Cut, zones: Zones, shape: Shape) -> str:
 def is_shell(zones: Zones, fill: float) -> bool:
     """Tell whether a piece has a rim around a core that is softer."""
     complete = zones.resolved and zones.rim_completeness_pct >= SHELL_PCT
-    return bool(complete and (zones.rim_core_hu >= SHELL_HU or (fill <= 1 - HOLLOW_SHARE and zones.zonal_index > 0)))
+    return bool(
+        complete and (zones.rim_core_hu >= SHELL_HU or (fill <= 1 - HOLLOW_SHARE and zones.zonal_index >= HOLLOW_INDEX))
+    )
 
 
 def rim_thickness_mm(cut: Cut, zones: Zones) -> float:

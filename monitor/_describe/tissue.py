@@ -100,7 +100,8 @@ def around(cut: Cut, scan: Scan, skin: Skin) -> Around:
     hu = cut.hu[tuple(index.T)]
     own = skin.depth_mm(cut.points_mm(cut.piece, most=RING_POINTS))
     deep = skin.depth_mm(grid.apply_affine(cut.matrix, index.astype(float)))
-    low, high = np.percentile(own, [25, 75])
+    # Without any skin all depths are infinite, and nothing lies beside.
+    low, high = np.percentile(own, [25, 75], method="nearest")
     beside = hu[(deep >= low - 0.5) & (deep <= high + 0.5)]
     enough = len(beside) >= LEAST_VOXELS
     return Around(
