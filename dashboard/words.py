@@ -238,9 +238,9 @@ def where(side: Any, compartment: Any, pattern: Any) -> str:
     """Say where a lesion lies and what it looks like, as far as that is known.
 
     >>> where("left", "subcutis", "lacy"), where(None, "", "nodular"), where("", None, "indeterminate")
-    ('left, fat under the skin; lace', 'nodule', '')
+    ('left subcutaneous fat; lace', 'nodule', '')
     """
-    place = ", ".join(filter(None, (plain(side), compartment_name(plain(compartment)))))
+    place = " ".join(filter(None, (plain(side), compartment_name(plain(compartment)))))
     return "; ".join(filter(None, (place, PATTERNS.get(plain(pattern), ""))))
 
 

@@ -63,9 +63,9 @@ STATUSES = {
 COMPARTMENTS = {
     "total": "all compartments",
     "skin": "skin",
-    "subcutis": "fat under the skin",
+    "subcutis": "subcutaneous fat",
     "muscle_or_fascia": "muscle or fascia",
-    "periarticular": "beside a joint",
+    "periarticular": "periarticular tissue",
     "vessel_wall": "vessel wall",
     "organ": "organ",
 }
