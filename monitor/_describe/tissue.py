@@ -51,6 +51,9 @@ CAVITY_DEEP_MM = 15.0
 AIR_CELLS = 4
 """Fewer cells of air at a level, 1 cm², do not outline a cavity."""
 
+WITHIN_MM = 6.0
+"""Least distance from the hull of that air, mm: ribs and the body's wall touch the lung and the bowel."""
+
 CAGE_SHARE = 0.95
 """Share of the directions within a level in which bone closes a cavity in: a skull."""
 
@@ -191,7 +194,7 @@ def in_hull_of_air(level: Level, centre_mm: np.ndarray) -> bool:
         return False
     corners = air[:, None] + np.array([(-0.5, -0.5), (-0.5, 0.5), (0.5, -0.5), (0.5, 0.5)]) * CELL_MM
     equations = ConvexHull(corners.reshape(-1, 2)).equations
-    return bool((equations[:, :2] @ centre_mm[:2] + equations[:, 2] <= 0).all())
+    return bool((equations[:, :2] @ centre_mm[:2] + equations[:, 2] <= -WITHIN_MM).all())
 
 
 def caged(level: Level, centre_mm: np.ndarray) -> bool:
