@@ -257,7 +257,7 @@ def _lesion_row(
         "key": str(lesion),
         "status": words.marked(words.STATUSES, now["status"]) + (f" at {now['visit_id']}" if ended else ""),
         "tone": found.tone,
-        "where": " ".join(filter(None, (_text(now["side"]), _text(now["compartment"])))),
+        "where": words.where(now["side"], now["compartment"], _last_word(course["pattern"])),
         **_volume("baseline", at_baseline),
         **_volume("previous", before),
         "current": _number(now["volume_mm3"]),
@@ -266,6 +266,12 @@ def _lesion_row(
         **_lesion_change(changes, now["visit_id"], "baseline", "since_baseline"),
         **_lesion_change(changes, now["visit_id"], "previous", "since_previous"),
     }
+
+
+def _last_word(course: pd.Series) -> str:
+    """Return the last of some words that was known; what a lesion looked like when it was last seen."""
+    known = course[course.notna() & (course != "")]
+    return str(known.iloc[-1]) if len(known) else ""
 
 
 def _volume(name: str, volumes: pd.Series) -> dict[str, object]:

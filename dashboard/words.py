@@ -8,12 +8,14 @@ import pandas as pd
 
 from monitor.words import (
     MISSING,
+    PATTERNS,
     QUANTITIES,
     RESEARCH_ONLY,
     STATUSES,
     THIN,
     VERDICTS,
     Mark,
+    compartment_name,
     day,
     mark,
     number,
@@ -27,12 +29,14 @@ if TYPE_CHECKING:
 # The page takes its words from here, the shared ones too.
 __all__ = [
     "MISSING",
+    "PATTERNS",
     "QUANTITIES",
     "RESEARCH_ONLY",
     "STATUSES",
     "THIN",
     "VERDICTS",
     "Mark",
+    "compartment_name",
     "day",
     "mark",
     "number",
@@ -161,15 +165,6 @@ def _percent(value: Any) -> str:
     return "" if pd.isna(value) else f" ({number(value, sign=True)}{THIN}%)"
 
 
-def compartment_name(compartment: str) -> str:
-    """Return a compartment as it is printed.
-
-    >>> compartment_name("total")
-    'all compartments'
-    """
-    return "all compartments" if compartment == "total" else compartment.replace("_", " ")
-
-
 def event_sentence(events: pd.DataFrame) -> str:
     """Say which events there are and when; in time only, never as a cause."""
     parts = []
@@ -237,6 +232,16 @@ def lesion_sentence(row: Mapping[str, Any]) -> str:
     where = f"{row['where'][0].upper()}{row['where'][1:]}. " if row["where"] else ""
     why = f"; {row['since_baseline_why']}" if row["since_baseline_why"] else ""
     return f"{where}Volume since baseline (mm³): {row['since_baseline_shown']}{why}."
+
+
+def where(side: Any, compartment: Any, pattern: Any) -> str:
+    """Say where a lesion lies and what it looks like, as far as that is known.
+
+    >>> where("left", "subcutis", "lacy"), where(None, "", "nodular"), where("", None, "indeterminate")
+    ('left subcutaneous fat; lace', 'nodule', '')
+    """
+    place = " ".join(filter(None, (plain(side), compartment_name(plain(compartment)))))
+    return "; ".join(filter(None, (place, PATTERNS.get(plain(pattern), ""))))
 
 
 def occasion(row: pd.Series) -> str:

@@ -249,10 +249,12 @@ def _lesion_rows(known: list[_Known], place: dict[tuple[str, str], _Place], trac
         *tracking.COLUMNS[1:],
         *burden.COLUMNS,
         "compartment",
+        "side",
     ]
     table = pd.DataFrame(rows, columns=None if rows else list(dict.fromkeys(empty)))
     table["lesion_id"] = table["lesion_id"].astype("Int64")
-    table["compartment"] = _carried(table)
+    table["compartment"] = settled(table, "compartment")
+    table["side"] = settled(table, "side")
     table["mass_sd_mg"] = table["excess_sd_hu_mm3"] * (table["mass_mg"] / table["excess_hu_mm3"])
     table.loc[table["mass_mg"] == 0, "mass_sd_mg"] = 0.0
     for low, high, value, sd in (("excess_lo_hu_mm3", "excess_hi_hu_mm3", "excess_hu_mm3", "excess_sd_hu_mm3"),):
@@ -262,10 +264,26 @@ def _lesion_rows(known: list[_Known], place: dict[tuple[str, str], _Place], trac
     return table
 
 
-def _carried(table: pd.DataFrame) -> pd.Series:
-    """Carry the compartment in which a lesion was last seen on to where it is gone."""
-    named = table["compartment"].where(table["compartment"].notna() & (table["compartment"] != ""))
-    return named.groupby(table["lesion_id"], dropna=False).ffill().fillna("")
+def settled(rows: pd.DataFrame, column: str) -> pd.Series:
+    """Return one word a lesion for all its visits: the one that holds for most of its volume, summed over visits.
+
+    A number from a reader's mask wins over words that were told from voxels; of equals the earliest wins. A
+    lesion does not move: what differs from visit to visit is how well it could be told.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        lesion_id, volume_mm3 and the column, in order of visits. A row without lesion_id keeps its own word.
+    """
+    own = rows[column].fillna("").astype(str)
+    found = own.copy()
+    for _, part in rows[rows["lesion_id"].notna() & (own != "")].groupby("lesion_id"):
+        words = own[part.index]
+        words = words[words.str.isdigit()] if words.str.isdigit().any() else words
+        volumes = part.loc[words.index, "volume_mm3"].fillna(0.0)
+        most = volumes.groupby(words, sort=False).sum().idxmax()
+        found[(rows["lesion_id"] == part["lesion_id"].iloc[0]).fillna(False)] = most
+    return found
 
 
 def _absent(status: str, where_mm: np.ndarray, lod_mm3: float) -> dict[str, object]:
@@ -457,7 +475,8 @@ def _lineage(rows: pd.DataFrame) -> pd.DataFrame:
     lasting = events["status"].isin(["resolved", "not_in_field"])
     once = events["status"].isin(["new", "first_seen", "merged", "split"])
     kept = events[once | (lasting & (events["status"] != before))]
-    return _only(kept.rename(columns={"status": "kind"}), "lineage")
+    # A lesion's own ``kind`` is another thing: calcification or ossification.
+    return _only(kept.assign(kind=kept["status"]), "lineage")
 
 
 def _wanted(rows: pd.DataFrame, key: tuple[str, str]) -> pd.DataFrame:

@@ -208,7 +208,7 @@ def _measure(own: Placed, first: Placed, key: str) -> Path:
         found = known_skeleton(own, first, image, found)
     given = read_masks(unit.visit, image)
     pieces = lesions.find(image, found, mask=given.get("lesion_mask"))
-    where = describe.describe(image, found, pieces, given.get("compartment_mask"))
+    where = describe.describe(image, found, pieces, given.get("compartment_mask"), given_side=unit.visit.side)
     table = burden.measure(image, found, pieces).merge(where, on="label")
 
     def write(folder: Path) -> None:
@@ -288,7 +288,9 @@ def body_mm3(unit: Unit) -> float:
 def parameters() -> dict[str, object]:
     """Return every named threshold of the steps, for ``run.json``."""
     steps = {"anatomy": anatomy, "lesions": lesions, "registration": registration, "burden": burden}
-    steps |= {f"registration.{part.__name__.rpartition('.')[2]}": part for part in registration.PARTS}
+    steps |= {"describe": describe}
+    for name, parts in (("registration", registration.PARTS), ("describe", describe.PARTS)):
+        steps |= {f"{name}.{part.__name__.rpartition('.')[2]}": part for part in parts}
     return {
         f"{name}.{key}": value
         for name, module in steps.items()

@@ -27,7 +27,7 @@ _VISIT = Column("visit_id", TEXT, "", "the clinical occasion")
 _DATE = Column("date", DATE, "", "date of the scan")
 _YEARS = Column("years", NUMBER, "a", "years of 365.25 days since the baseline; negative before it")
 _LESION = Column("lesion_id", WHOLE, "", "tracked identity: positive, unique per patient, never reused")
-_COMPARTMENT = Column("compartment", TEXT, "", "where: a body region, vessel territory or joint; total is all of them")
+_COMPARTMENT = Column("compartment", TEXT, "", "where: a tissue, or what a reader's mask says; total is all of them")
 _QUANTITY = Column("quantity", TEXT, "", "which amount")
 _RULE = Column("rule_id", TEXT, "", "all that is needed to repeat the number")
 _UNIT = Column("unit", TEXT, "", "unit of the number in this row")
@@ -113,6 +113,17 @@ LESIONS: Schema = (
     Column("bone_contact", FLAG, "", "touches the skeleton"),
     _hu("rim_core_hu", "mean HU of the outer quarter of depth less that of the inner half"),
     Column("zonal_index", NUMBER, "1", "1: all mineral at the rim, 0: uniform, below 0: central"),
+    Column(
+        "pattern",
+        TEXT,
+        "",
+        "shape: nodular, sheet, amorphous_cloud, lacy, lobulated, shell, linear or indeterminate",
+    ),
+    Column("rim_completeness_pct", NUMBER, "%", "share of the envelope's surface with mineral within 3 mm below it"),
+    _mm("rim_thickness_mm", "median thickness of the rim of a shell"),
+    Column("marrow_fat_fraction", NUMBER, "1", "share of fat (below -30 HU) within the envelope less one voxel"),
+    Column("fluid_level", FLAG, "", "sediment under a level within 5 degrees of horizontal, lying supine"),
+    Column("kind", TEXT, "", "descriptive, no diagnosis: calcification, ossification or indeterminate"),
     Column("mineral_fraction", NUMBER, "1", "volume_mm3 over envelope_mm3"),
 )
 

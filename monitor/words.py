@@ -60,6 +60,29 @@ STATUSES = {
 """Statuses of table ``lesions``."""
 
 
+COMPARTMENTS = {
+    "total": "all compartments",
+    "skin": "skin",
+    "subcutis": "subcutaneous fat",
+    "muscle_or_fascia": "muscle or fascia",
+    "periarticular": "periarticular tissue",
+    "vessel_wall": "vessel wall",
+    "organ": "organ",
+}
+"""Compartments by the names of the tables; others, a reader's, are printed as they are."""
+
+PATTERNS = {
+    "nodular": "nodule",
+    "sheet": "sheet",
+    "amorphous_cloud": "amorphous cloud",
+    "lacy": "lace",
+    "lobulated": "lobulated mass",
+    "shell": "shell",
+    "linear": "line",
+}
+"""Patterns of lesions that are worth a word."""
+
+
 def mark(marks: Mapping[str, Mark], name: Any) -> Mark:
     """Return the mark of a status or verdict; what is unknown is shown by its own name.
 
@@ -71,6 +94,15 @@ def mark(marks: Mapping[str, Mark], name: Any) -> Mark:
     if pd.isna(name):
         return Mark("", MISSING, "unknown")
     return marks.get(str(name), Mark("", str(name).replace("_", " "), "unknown"))
+
+
+def compartment_name(compartment: str) -> str:
+    """Return a compartment as it is printed.
+
+    >>> compartment_name("total"), compartment_name("vessel_wall"), compartment_name("left_thigh")
+    ('all compartments', 'vessel wall', 'left thigh')
+    """
+    return COMPARTMENTS.get(compartment, compartment.replace("_", " "))
 
 
 def quantity_name(quantity: str) -> str:

@@ -70,3 +70,45 @@ def test_a_results_folder_holds_pictures_of_each_lesion(limb_results: store.Resu
         assert (folder / f"lesion_{row['lesion_id']:04d}.png").stat().st_size > 1000
         assert (folder / "qc.png").exists()
         assert (folder / "lesions.nii.gz").exists()
+
+
+def words(*rows: tuple[int | None, float, str | None]) -> list[str]:
+    """Return the settled words of rows lesion_id, volume_mm3, word."""
+    table = pd.DataFrame(rows, columns=["lesion_id", "volume_mm3", "compartment"])
+    table["lesion_id"] = table["lesion_id"].astype("Int64")
+    return record.settled(table, "compartment").tolist()
+
+
+def test_a_lesion_has_one_compartment() -> None:
+    """The word that holds for most of its volume over all visits, where it is gone too; others keep their own."""
+    rows = [
+        (1, 10.0, "organ"),
+        (1, 30.0, "subcutis"),
+        (1, 15.0, "organ"),
+        (1, 0.0, None),
+        (2, 5.0, "skin"),
+        (2, 1.0, ""),
+    ]
+    assert words(*rows) == ["subcutis"] * 4 + ["skin"] * 2
+
+
+def test_a_readers_compartment_wins_over_visits() -> None:
+    """A number from a mask, however small the lesion was then; without any word there is none."""
+    assert words((1, 90.0, "organ"), (1, 1.0, "7"), (3, 4.0, ""), (3, 4.0, None)) == ["7", "7", "", ""]
+
+
+def test_pieces_without_identity_are_not_one_lesion() -> None:
+    """At a visit that could not be placed each piece keeps its own word."""
+    assert words((None, 9.0, "skin"), (None, 1.0, "organ"), (1, 2.0, "subcutis")) == ["skin", "organ", "subcutis"]
+
+
+def test_described_lesions_stand_in_the_table(limb_results: store.Results) -> None:
+    """Compartment and side are one word a lesion, and the shape is known wherever it is there."""
+    lesions = limb_results.tables["lesions"]
+    said = lesions[["lesion_id", "compartment", "side"]].drop_duplicates()
+    assert len(said) == lesions["lesion_id"].nunique()
+    there = lesions[lesions["volume_mm3"] > 0]
+    assert set(there["side"]) <= {"left", "right"}
+    assert set(there["compartment"]) <= {"muscle_or_fascia", "periarticular"}
+    assert set(there["pattern"]) <= {"nodular", "indeterminate"}
+    assert set(there["kind"]) == {"indeterminate"}

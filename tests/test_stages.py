@@ -80,6 +80,7 @@ def test_parameters_name_every_threshold() -> None:
 def test_thresholds_of_parts_are_named_too() -> None:
     """What registration takes for believable stands in the record of a run."""
     assert stages.parameters()["registration.trust.MOST_GAP_MM"] == 3.0
+    assert stages.parameters()["describe.tissue.SKIN_MM"] == 3.0
 
 
 def moved(by_mm: float, residual_mm: float) -> Registration:

@@ -146,7 +146,7 @@ def place(compartment: Any) -> str:
     >>> place("total"), place("left_thigh")
     ('all compartments', 'left thigh')
     """
-    return "all compartments" if compartment == "total" else text(compartment).replace("_", " ")
+    return words.compartment_name(text(compartment))
 
 
 def listed(words: list[str]) -> str:
