@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from monitor import admit, anatomy, burden, describe, figures, grid, lesions, registration, scan, store
+from monitor import admit, anatomy, burden, describe, figures, grid, lesions, registration, scan, store, structures
 from monitor.record import Measured
+from monitor.structures import Structures
 from monitor.study import MASKS, Visit
 from monitor.types import Anatomy, Registration, RegistrationError, Scan
 
@@ -61,7 +62,7 @@ def key_of(visit: Visit) -> str:
 
     A file that the system does not let us read counts by its name; reading the scan then refuses it.
     """
-    masks = (visit.skeleton_mask, visit.lesion_mask, visit.exclude_mask, visit.compartment_mask)
+    masks = [getattr(visit, name) for name in (*MASKS, "structures_mask", "structures_names")]
     said = json.dumps([repr(visit.acquisition), visit.modality, visit.region, visit.side])
     given = [mask if mask is not None else "none" for mask in masks]
     return store.content_hash("look", store.source_hash(), said, visit.path, *given)
@@ -77,7 +78,9 @@ def look(unit: Unit) -> None:
     """
     image = load(unit.visit)
     given = read_masks(unit.visit, image)
+    named = read_structures(unit.visit, image)
     found = anatomy.find(image, skeleton=given.get("skeleton_mask"), exclude=given.get("exclude_mask"))
+    found = replace(found, skeleton=with_bones(unit.visit, found.skeleton, found.body, named))
     pieces = lesions.find(image, found, mask=given.get("lesion_mask"))
 
     masks = {
@@ -91,6 +94,8 @@ def look(unit: Unit) -> None:
     def write(folder: Path) -> None:
         packed: dict[str, Any] = {name: np.packbits(mask) for name, mask in masks.items()}
         np.savez_compressed(folder / "masks.npz", noise_blocks=found.noise_blocks_hu, **packed)
+        if named is not None:
+            store.write_labels(folder / "structures.nii.gz", named.labels, image.image)
         (folder / "look.json").write_text(
             json.dumps(
                 {
@@ -101,6 +106,7 @@ def look(unit: Unit) -> None:
                     "modality": image.modality,
                     "body_mm3": float(found.body.sum() * image.voxel_volume_mm3),
                     "slices": admit.slice_hashes(image.array),
+                    "structures": {} if named is None else {n: [named.names[n], named.kinds[n]] for n in named.names},
                     **asdict(image.acquisition),
                 },
                 sort_keys=True,
@@ -206,8 +212,14 @@ def _measure(own: Placed, first: Placed, key: str) -> Path:
     if unit.visit.skeleton_mask is None and first.unit.key != unit.key and not (own.refused or first.refused):
         found = replace(found, skeleton=known_skeleton(own, first, image, found))
     given = read_masks(unit.visit, image)
+    named = known_structures(unit)
+    found = replace(found, skeleton=with_bones(unit.visit, found.skeleton, found.body, named))
     pieces = lesions.find(image, found, mask=given.get("lesion_mask"))
-    where = describe.describe(image, found, pieces, given.get("compartment_mask"))
+    if named is None or "compartment_mask" in given:
+        where = describe.describe(image, found, pieces, given.get("compartment_mask"))
+    else:
+        names = {str(label): name for label, name in named.names.items()}
+        where = describe.describe(image, found, pieces, named.labels).replace({"compartment": names})
     table = burden.measure(image, found, pieces).merge(where, on="label")
 
     def write(folder: Path) -> None:
@@ -329,6 +341,36 @@ def read_masks(visit: Visit, image: Scan) -> dict[str, np.ndarray]:
     """
     given = {name: path for name in MASKS if (path := getattr(visit, name)) is not None}
     return {name: scan.read_mask(path, image.image, labels=name == "compartment_mask") for name, path in given.items()}
+
+
+def read_structures(visit: Visit, image: Scan) -> Structures | None:
+    """Read the structures that another program found in a scan; None where the study gives none.
+
+    Raises
+    ------
+    ScanError
+        If they cannot be read, lie elsewhere, overlap, or have no names that are known.
+    """
+    if visit.structures_mask is None:
+        return None
+    return structures.read(visit.structures_mask, visit.structures_names, image.image)
+
+
+def known_structures(unit: Unit) -> Structures | None:
+    """Return the structures that ``look`` kept."""
+    if unit.visit.structures_mask is None:
+        return None
+    said = json.loads((unit.folder / "look.json").read_text())["structures"]
+    labels = grid.array(store.read_labels(unit.folder / "structures.nii.gz"))
+    names, kinds = ({int(label): words[n] for label, words in said.items()} for n in (0, 1))
+    return Structures(labels, names, kinds)
+
+
+def with_bones(visit: Visit, skeleton: np.ndarray, body: np.ndarray, named: Structures | None) -> np.ndarray:
+    """Add the bones of given structures to a skeleton, (z, y, x) bool; a reader's own skeleton stays as it is."""
+    if named is None or visit.skeleton_mask is not None:
+        return skeleton
+    return skeleton | (named.of_kind("bone") & body)
 
 
 def looked(unit: Unit, image: Scan) -> Anatomy:
