@@ -225,6 +225,8 @@ def _measure(own: Placed, first: Placed, key: str) -> Path:
     def write(folder: Path) -> None:
         store.write_labels(folder / "pieces.nii.gz", pieces.labels.astype(np.uint16), image.image)
         store.write_labels(folder / "skeleton.nii.gz", found.skeleton.astype(np.uint8), image.image)
+        if pieces.left_out is not None:
+            store.write_labels(folder / "left_out.nii.gz", pieces.left_out.astype(np.uint8), image.image)
         table.to_parquet(folder / "pieces.parquet")
 
     return store.finish(unit.work, key, write)
@@ -245,6 +247,7 @@ def picture(unit: Unit, reference: Unit, done: Measured, wanted: pd.DataFrame) -
     found = looked(unit, image)
     pieces = grid.array(store.read_labels(done.measured / "pieces.nii.gz"))
     skeleton = grid.array(store.read_labels(done.measured / "skeleton.nii.gz")) > 0
+    left_out = _left_out(done)
     lesion_of = np.zeros(int(pieces.max()) + 1, np.uint16)
     there = wanted.dropna(subset=["label"])
     lesion_of[there["label"].astype(int)] = there["lesion_id"].astype(int)
@@ -258,10 +261,18 @@ def picture(unit: Unit, reference: Unit, done: Measured, wanted: pd.DataFrame) -
     def write(folder: Path) -> None:
         store.write_labels(folder / "lesions.nii.gz", labels, image.image)
         qc = figures.qc_picture(
-            image.image, body=found.body, skeleton=skeleton, lesions=labels, registration=looking, title=title
+            image.image,
+            body=found.body,
+            skeleton=skeleton,
+            lesions=labels,
+            left_out=left_out,
+            registration=looking,
+            title=title,
         )
         (folder / "qc.png").write_bytes(qc)
-        (folder / "qc.json").write_text(json.dumps(_checks(unit, done, labels), sort_keys=True))
+        amounts = None if left_out is None else figures.left_out_amounts(left_out, image.voxel_volume_mm3)
+        checks = {**_checks(unit, done, labels), "left_out": amounts}
+        (folder / "qc.json").write_text(json.dumps(checks, sort_keys=True))
         for lesion_id, x, y, z in there_or_gone(wanted):
             own = labels == lesion_id
             drawn = figures.lesion_picture(
@@ -276,6 +287,12 @@ def picture(unit: Unit, reference: Unit, done: Measured, wanted: pd.DataFrame) -
     return store.finish(unit.work, key, write)
 
 
+def _left_out(done: Measured) -> np.ndarray | None:
+    """Return why what is dense is no lesion, (z, y, x) uint8; None where nothing was asked."""
+    path = done.measured / "left_out.nii.gz"
+    return grid.array(store.read_labels(path)) if path.exists() else None
+
+
 def there_or_gone(wanted: pd.DataFrame) -> list[tuple[int, float, float, float]]:
     """Return lesion_id and place, mm, of each lesion to draw."""
     columns = zip(wanted["lesion_id"], wanted["x_mm"], wanted["y_mm"], wanted["z_mm"], strict=True)
@@ -285,7 +302,7 @@ def there_or_gone(wanted: pd.DataFrame) -> list[tuple[int, float, float, float]]
 def published(done: Measured, drawn: Path) -> dict[str, Path]:
     """Return the files of a visit's images folder by name."""
     files = {path.name: path for path in drawn.iterdir()}
-    files |= {path.name: path for path in done.measured.glob("skeleton.*")}
+    files |= {path.name: path for part in ("skeleton", "left_out") for path in done.measured.glob(f"{part}.*")}
     if done.placed is not None:
         files |= {path.name: path for path in done.placed.iterdir()}
     return files

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from pathlib import Path
 
@@ -66,6 +67,8 @@ def test_every_known_name_has_a_kind_and_the_classes_are_whole() -> None:
     assert [int(row["label"]) for row in rows if row["label"]] == list(range(1, 118))
     assert len({row["name"] for row in rows}) == len(rows)
     assert {row["kind"] for row in rows} == set(structures.KINDS)
+    page = (structures.KNOWN.resolve().parent / "README.md").read_text(encoding="utf-8")
+    assert hashlib.sha256(structures.KNOWN.read_bytes()).hexdigest() in page
 
 
 @pytest.mark.parametrize(
