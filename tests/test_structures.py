@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 import SimpleITK as sitk
 
-from monitor import anatomy, check, grid, lesions, pipeline, scan, stages, structures, study
-from monitor.types import ScanError
+from monitor import anatomy, check, grid, lesions, pipeline, scan, stages, store, structures, study
+from monitor.types import Registration, ScanError
 from tests.conftest import SHARED
 from tests.made import Ball, limb, within
 
@@ -248,6 +248,22 @@ def test_bones_are_believed_and_the_others_name_compartments(tmp_path: Path) -> 
     skeleton = sitk.ReadImage(str(tmp_path / "results" / "images" / "P1" / "a" / "skeleton.nii.gz"))
     assert grid.array(skeleton)[within(image, (10.0, 8.0, 0.0), 8.0)].all()
     assert len(check.check(folder).refused) == 0
+
+
+def test_what_an_earlier_visit_says_does_not_take_the_bones_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second pass corrects our own skeleton by the earliest visit's, and puts the given bones back."""
+    folder, image = nodules(tmp_path / "study", structures_mask="map.nii.gz", structures_names="names.csv")
+    (visit,) = study.read_study(folder).patients[0].visits
+    unit = stages.Unit(visit, tmp_path, stages.key_of(visit))
+    stages.look(unit)
+    first = stages.Unit(visit, tmp_path, "first")
+    way = store.finish(tmp_path, "way", lambda aside: store.write_transform(aside, Registration.identity()))
+    monkeypatch.setattr(stages, "known_skeleton", lambda *args: np.zeros(image.array.shape, bool))
+    done = stages.measure(stages.Placed(unit, first, way), stages.Placed(first, first, None))
+    skeleton = grid.array(store.read_labels(done.measured / "skeleton.nii.gz")) > 0
+    assert np.array_equal(skeleton, within(image, (10.0, 8.0, 0.0), 8.0))
 
 
 def test_a_readers_masks_go_before(tmp_path: Path) -> None:
