@@ -91,9 +91,7 @@ def second_pass(one: PhantomVisit, first: Anatomy, visit: PhantomVisit, found: A
     return stages.corrected(visit.scan, found, one.scan, first.skeleton, to_first, error_mm=0.3)
 
 
-def rows_of(
-    visit: PhantomVisit, found: Anatomy, pieces: Findings, about: dict[str, object]
-) -> list[dict[str, object]]:
+def rows_of(visit: PhantomVisit, found: Anatomy, pieces: Findings, about: dict[str, object]) -> list[dict[str, object]]:
     """Return a row for each true lesion, and one for the visit with what is false in it."""
     spacing, voxel = visit.scan.spacing_zyx_mm, visit.scan.voxel_volume_mm3
     gap = ndimage.distance_transform_edt(~visit.skeleton, sampling=spacing)

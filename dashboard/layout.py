@@ -67,7 +67,7 @@ def _cohort(results: Results) -> Component:
                     _figure("cohort", "Trajectories of all patients. The table beside holds the same patients."),
                     html.Div(_patients_grid(), className="panel"),
                 ],
-                className="two",
+                className="two cohort",
             ),
         ],
         **_aria(labelledby="cohort-title"),
@@ -150,7 +150,7 @@ def _patients_grid() -> Component:
         {"field": "arm", "headerName": "Arm", "width": 62},
         {"field": "visits", "headerName": "Visits", "width": 68, "type": "rightAligned"},
         _shown("value", "Latest (95 % limits)", "shown", width=168, headerTooltip="the unit is that of the figure"),
-        {**_toned("verdict", "Since baseline"), "tooltipField": "why", "width": 178},
+        {**_toned("verdict", "Since baseline"), "tooltipField": "why", "width": 190},
     ]
     return _grid("patients", columns, "patient_id", height=338)
 

@@ -86,6 +86,7 @@ def _tried(visit: Visit, key: bytes) -> _Read | admit.Refusal:
     try:
         image = stages.load(visit)
         stages.read_masks(visit, image)
+        stages.read_structures(visit, image)
     except ScanError as error:
         return error.code, str(error)
     return _Read(admit.entry(visit, admit.slice_hashes(image.array), key), image.modality, image.acquisition)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from monitor import burden, change, grid, store, tables, tracking
+from monitor import burden, change, describe, grid, store, tables, tracking
 from monitor.study import Visit
 from monitor.types import Registration
 
@@ -267,7 +267,7 @@ def _lesion_rows(known: list[_Known], place: dict[tuple[str, str], _Place], trac
 def settled(rows: pd.DataFrame, column: str) -> pd.Series:
     """Return one word a lesion for all its visits: the one that holds for most of its volume, summed over visits.
 
-    A number from a reader's mask wins over words that were told from voxels; of equals the earliest wins. A
+    What a reader's mask or a given structure says wins over words that were told from voxels; of equals the earliest wins. A
     lesion does not move: what differs from visit to visit is how well it could be told.
 
     Parameters
@@ -279,7 +279,8 @@ def settled(rows: pd.DataFrame, column: str) -> pd.Series:
     found = own.copy()
     for _, part in rows[rows["lesion_id"].notna() & (own != "")].groupby("lesion_id"):
         words = own[part.index]
-        words = words[words.str.isdigit()] if words.str.isdigit().any() else words
+        given = ~words.isin([*describe.COMPARTMENTS, *describe.SIDES])
+        words = words[given] if given.any() else words
         volumes = part.loc[words.index, "volume_mm3"].fillna(0.0)
         most = volumes.groupby(words, sort=False).sum().idxmax()
         found[(rows["lesion_id"] == part["lesion_id"].iloc[0]).fillna(False)] = most

@@ -136,17 +136,63 @@ def read_mask(path: str | Path, like: sitk.Image, *, labels: bool = False) -> np
     ScanError
         If the file cannot be read or its voxels are not those of the scan.
     """
+    values, start, _ = _placed(path, like)
+    if values.shape != grid.array(like).shape or start.any():
+        got = f"size {values.shape[::-1]}"
+        raise ScanError("mask-grid", f"a mask must lie on its scan's grid ({_grid(like)}); got a part of it, {got}")
+    return np.ascontiguousarray(_labels(values) if labels else values != 0)
+
+
+def read_structures(path: str | Path, like: sitk.Image) -> tuple[np.ndarray, dict[int, str]]:
+    """Read a label map whose voxels are those of a scan, or of a box of it: what lies beyond the box is 0.
+
+    Parameters
+    ----------
+    path : path
+        A NIfTI, NRRD or MetaImage file.
+    like : sitk.Image
+        The scan's image.
+
+    Returns
+    -------
+    array
+        Labels, shape (z, y, x) of the scan: uint16 or int32.
+    dict
+        Names by label, where the file holds them: the extension of a NIfTI that TotalSegmentator writes.
+
+    Raises
+    ------
+    ScanError
+        If the file cannot be read or its voxels are not some of the scan's.
+    """
+    values, start, names = _placed(path, like)
+    part = _labels(values)
+    whole = np.zeros(grid.array(like).shape, part.dtype)
+    whole[tuple(slice(low, low + size) for low, size in zip(start.tolist(), part.shape, strict=True))] = part
+    return whole, names
+
+
+def _placed(path: str | Path, like: sitk.Image) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+    """Return the voxels of an image file in the order of a scan's axes, where they begin in it, and names of labels."""
     source = Path(path)
     if not source.is_file():
         raise ScanError("no-file", "a mask must be an image file; nothing is there")
-    image = _image(*_asked("image", source))
-    values = _onto(image, like)
-    if values is None:
-        got = f"size {image.GetSize()}, spacing {_rounded(image)} mm"
-        want = f"size {like.GetSize()}, spacing {_rounded(like)} mm"
-        raise ScanError("mask-grid", f"a mask must lie on its scan's grid ({want}); got {got} or another place")
-    if not labels:
-        return np.ascontiguousarray(values != 0)
+    said, arrays = _asked("image", source)
+    image = _image(said, arrays)
+    found = _onto(image, like)
+    if found is None:
+        raise ScanError(
+            "mask-grid", f"a mask must lie on its scan's grid ({_grid(like)}); got {_grid(image)} or another place"
+        )
+    return *found, {int(label): name for label, name in said["names"].items()}
+
+
+def _grid(image: sitk.Image) -> str:
+    return f"size {image.GetSize()}, spacing {_rounded(image)} mm"
+
+
+def _labels(values: np.ndarray) -> np.ndarray:
+    """Return whole numbers from 0 up as such, uint16 where they fit."""
     if not np.array_equal(values, np.rint(values)) or values.min() < 0:
         raise ScanError("mask-values", "labels must be whole numbers from 0 up; others are in the mask")
     return np.ascontiguousarray(values, np.uint16 if values.max() <= np.iinfo(np.uint16).max else np.int32)
@@ -212,8 +258,11 @@ def _filled(known: Acquisition, stated: Acquisition) -> Acquisition:
     return replace(Acquisition(**filled), dlp_mgy_cm=known.dlp_mgy_cm if isnan(dlp) else dlp)
 
 
-def _onto(image: sitk.Image, like: sitk.Image) -> np.ndarray | None:
-    """Return the voxels of an image in the order of another's axes, or None where the two share no grid."""
+def _onto(image: sitk.Image, like: sitk.Image) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the voxels of an image in the order of another's axes, and the other's index (zyx) of the first.
+
+    None where they are not voxels of the other: another spacing or direction, between its voxels, or beyond it.
+    """
     between = np.linalg.inv(grid.affine(like)) @ grid.affine(image)
     turn = np.rint(between[:3, :3])
     if not (np.abs(turn).sum(axis=0) == 1).all() or not (np.abs(turn).sum(axis=1) == 1).all():
@@ -221,13 +270,15 @@ def _onto(image: sitk.Image, like: sitk.Image) -> np.ndarray | None:
     order = np.abs(turn).argmax(axis=1)
     backward = turn[np.arange(3), order] < 0
     values = np.transpose(grid.array(image), order)
-    if values.shape != grid.array(like).shape:
-        return None
     corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(grid.array(image).shape) - 1)
-    exact = corners @ turn.T + np.where(backward, np.array(values.shape) - 1, 0)
-    if np.abs(grid.apply_affine(between, corners) - exact).max() > SHARED_CORNER:
+    placed = grid.apply_affine(between, corners)
+    start = np.rint(placed.min(axis=0)).astype(int)
+    exact = corners @ turn.T + np.where(backward, np.array(values.shape) - 1, 0) + start
+    if np.abs(placed - exact).max() > SHARED_CORNER:
         return None
-    return np.flip(values, tuple(np.flatnonzero(backward).tolist()))
+    if start.min() < 0 or np.any(start + values.shape > grid.array(like).shape):
+        return None
+    return np.flip(values, tuple(np.flatnonzero(backward).tolist())), start
 
 
 def _rounded(image: sitk.Image) -> tuple[float, ...]:

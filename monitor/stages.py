@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from monitor import admit, anatomy, burden, describe, figures, grid, lesions, registration, scan, store
+from monitor import admit, anatomy, burden, describe, figures, grid, lesions, registration, scan, store, structures
 from monitor.record import Measured
+from monitor.structures import Structures
 from monitor.study import MASKS, Visit
-from monitor.types import Anatomy, Registration, RegistrationError, Scan
+from monitor.types import Anatomy, Findings, Registration, RegistrationError, Scan
 
 REFUSED = "refused.txt"
 """Stands where a registration was not believable, and says why."""
@@ -62,7 +63,7 @@ def key_of(visit: Visit) -> str:
 
     A file that the system does not let us read counts by its name; reading the scan then refuses it.
     """
-    masks = (visit.skeleton_mask, visit.lesion_mask, visit.exclude_mask, visit.compartment_mask)
+    masks = [getattr(visit, name) for name in (*MASKS, "structures_mask", "structures_names")]
     said = json.dumps([repr(visit.acquisition), visit.modality, visit.region, visit.side])
     given = [mask if mask is not None else "none" for mask in masks]
     return store.content_hash("look", store.source_hash(), said, visit.path, *given)
@@ -78,7 +79,9 @@ def look(unit: Unit) -> None:
     """
     image = load(unit.visit)
     given = read_masks(unit.visit, image)
+    named = read_structures(unit.visit, image)
     found = anatomy.find(image, skeleton=given.get("skeleton_mask"), exclude=given.get("exclude_mask"))
+    found = replace(found, skeleton=with_bones(unit.visit, found.skeleton, found.body, named))
     pieces = lesions.find(image, found, mask=given.get("lesion_mask"))
 
     masks = {
@@ -92,6 +95,8 @@ def look(unit: Unit) -> None:
     def write(folder: Path) -> None:
         packed: dict[str, Any] = {name: np.packbits(mask) for name, mask in masks.items()}
         np.savez_compressed(folder / "masks.npz", noise_blocks=found.noise_blocks_hu, **packed)
+        if named is not None:
+            store.write_labels(folder / "structures.nii.gz", named.labels, image.image)
         (folder / "look.json").write_text(
             json.dumps(
                 {
@@ -102,6 +107,7 @@ def look(unit: Unit) -> None:
                     "modality": image.modality,
                     "body_mm3": float(found.body.sum() * image.voxel_volume_mm3),
                     "slices": admit.slice_hashes(image.array),
+                    "structures": {} if named is None else {n: [named.names[n], named.kinds[n]] for n in named.names},
                     **asdict(image.acquisition),
                 },
                 sort_keys=True,
@@ -207,16 +213,36 @@ def _measure(own: Placed, first: Placed, key: str) -> Path:
     if unit.visit.skeleton_mask is None and first.unit.key != unit.key and not (own.refused or first.refused):
         found = known_skeleton(own, first, image, found)
     given = read_masks(unit.visit, image)
+    named = known_structures(unit)
+    found = replace(found, skeleton=with_bones(unit.visit, found.skeleton, found.body, named))
     pieces = lesions.find(image, found, mask=given.get("lesion_mask"))
-    where = describe.describe(image, found, pieces, given.get("compartment_mask"), given_side=unit.visit.side)
+    where = _described(unit, image, found, pieces, given.get("compartment_mask"), named)
     table = burden.measure(image, found, pieces).merge(where, on="label")
 
     def write(folder: Path) -> None:
         store.write_labels(folder / "pieces.nii.gz", pieces.labels.astype(np.uint16), image.image)
         store.write_labels(folder / "skeleton.nii.gz", found.skeleton.astype(np.uint8), image.image)
+        if pieces.left_out is not None:
+            store.write_labels(folder / "left_out.nii.gz", pieces.left_out.astype(np.uint8), image.image)
         table.to_parquet(folder / "pieces.parquet")
 
     return store.finish(unit.work, key, write)
+
+
+def _described(
+    unit: Unit,
+    image: Scan,
+    found: Anatomy,
+    pieces: Findings,
+    compartments: np.ndarray | None,
+    named: Structures | None,
+) -> pd.DataFrame:
+    """Describe the pieces; a reader's compartments win over given structures, and these over what voxels tell."""
+    if compartments is not None or named is None:
+        return describe.describe(image, found, pieces, compartments, given_side=unit.visit.side)
+    names = {str(label): name for label, name in named.names.items()}
+    where = describe.describe(image, found, pieces, named.labels, given_side=unit.visit.side)
+    return where.replace({"compartment": names})
 
 
 def picture(unit: Unit, reference: Unit, done: Measured, wanted: pd.DataFrame) -> Path:
@@ -234,6 +260,7 @@ def picture(unit: Unit, reference: Unit, done: Measured, wanted: pd.DataFrame) -
     found = looked(unit, image)
     pieces = grid.array(store.read_labels(done.measured / "pieces.nii.gz"))
     skeleton = grid.array(store.read_labels(done.measured / "skeleton.nii.gz")) > 0
+    left_out = _left_out(done)
     lesion_of = np.zeros(int(pieces.max()) + 1, np.uint16)
     there = wanted.dropna(subset=["label"])
     lesion_of[there["label"].astype(int)] = there["lesion_id"].astype(int)
@@ -247,10 +274,18 @@ def picture(unit: Unit, reference: Unit, done: Measured, wanted: pd.DataFrame) -
     def write(folder: Path) -> None:
         store.write_labels(folder / "lesions.nii.gz", labels, image.image)
         qc = figures.qc_picture(
-            image.image, body=found.body, skeleton=skeleton, lesions=labels, registration=looking, title=title
+            image.image,
+            body=found.body,
+            skeleton=skeleton,
+            lesions=labels,
+            left_out=left_out,
+            registration=looking,
+            title=title,
         )
         (folder / "qc.png").write_bytes(qc)
-        (folder / "qc.json").write_text(json.dumps(_checks(unit, done, labels), sort_keys=True))
+        amounts = None if left_out is None else figures.left_out_amounts(left_out, image.voxel_volume_mm3)
+        checks = {**_checks(unit, done, labels), "left_out": amounts}
+        (folder / "qc.json").write_text(json.dumps(checks, sort_keys=True))
         for lesion_id, x, y, z in there_or_gone(wanted):
             own = labels == lesion_id
             drawn = figures.lesion_picture(
@@ -265,6 +300,12 @@ def picture(unit: Unit, reference: Unit, done: Measured, wanted: pd.DataFrame) -
     return store.finish(unit.work, key, write)
 
 
+def _left_out(done: Measured) -> np.ndarray | None:
+    """Return why what is dense is no lesion, (z, y, x) uint8; None where nothing was asked."""
+    path = done.measured / "left_out.nii.gz"
+    return grid.array(store.read_labels(path)) if path.exists() else None
+
+
 def there_or_gone(wanted: pd.DataFrame) -> list[tuple[int, float, float, float]]:
     """Return lesion_id and place, mm, of each lesion to draw."""
     columns = zip(wanted["lesion_id"], wanted["x_mm"], wanted["y_mm"], wanted["z_mm"], strict=True)
@@ -274,7 +315,7 @@ def there_or_gone(wanted: pd.DataFrame) -> list[tuple[int, float, float, float]]
 def published(done: Measured, drawn: Path) -> dict[str, Path]:
     """Return the files of a visit's images folder by name."""
     files = {path.name: path for path in drawn.iterdir()}
-    files |= {path.name: path for path in done.measured.glob("skeleton.*")}
+    files |= {path.name: path for part in ("skeleton", "left_out") for path in done.measured.glob(f"{part}.*")}
     if done.placed is not None:
         files |= {path.name: path for path in done.placed.iterdir()}
     return files
@@ -332,6 +373,36 @@ def read_masks(visit: Visit, image: Scan) -> dict[str, np.ndarray]:
     """
     given = {name: path for name in MASKS if (path := getattr(visit, name)) is not None}
     return {name: scan.read_mask(path, image.image, labels=name == "compartment_mask") for name, path in given.items()}
+
+
+def read_structures(visit: Visit, image: Scan) -> Structures | None:
+    """Read the structures that another program found in a scan; None where the study gives none.
+
+    Raises
+    ------
+    ScanError
+        If they cannot be read, lie elsewhere, overlap, or have no names that are known.
+    """
+    if visit.structures_mask is None:
+        return None
+    return structures.read(visit.structures_mask, visit.structures_names, image.image)
+
+
+def known_structures(unit: Unit) -> Structures | None:
+    """Return the structures that ``look`` kept."""
+    if unit.visit.structures_mask is None:
+        return None
+    said = json.loads((unit.folder / "look.json").read_text())["structures"]
+    labels = grid.array(store.read_labels(unit.folder / "structures.nii.gz"))
+    names, kinds = ({int(label): words[n] for label, words in said.items()} for n in (0, 1))
+    return Structures(labels, names, kinds)
+
+
+def with_bones(visit: Visit, skeleton: np.ndarray, body: np.ndarray, named: Structures | None) -> np.ndarray:
+    """Add the bones of given structures to a skeleton, (z, y, x) bool; a reader's own skeleton stays as it is."""
+    if named is None or visit.skeleton_mask is not None:
+        return skeleton
+    return skeleton | (named.of_kind("bone") & body)
 
 
 def looked(unit: Unit, image: Scan) -> Anatomy:

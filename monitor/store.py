@@ -345,7 +345,7 @@ def source_hash() -> str:
     """Return the hash of the package's own source and data, and of the packages whose version can move a number."""
     here = Path(__file__).parent
     parts = (path for path in here.rglob("*.py") if path.relative_to(here).parts[0] not in MOVES_NO_NUMBER)
-    sources = [*parts, *(here / "data").rglob("*.toml")]
+    sources = [*parts, *(path for kind in ("toml", "csv") for path in (here / "data").rglob(f"*.{kind}"))]
     named = [(str(path.relative_to(here)), path) for path in sorted(sources)]
     return content_hash(json.dumps(environment(), sort_keys=True), *(part for pair in named for part in pair))
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import pandas as pd
 
-from monitor import tables
+from monitor import structures, tables
 from monitor.types import Acquisition, StudyError
 
 T = TypeVar("T")
@@ -71,6 +71,9 @@ OPTIONAL = {
 MASKS = ("skeleton_mask", "lesion_mask", "exclude_mask", "compartment_mask")
 """Columns of ``visits.csv`` that name a label image on the scan's grid."""
 
+TOTALSEGMENTATOR = "totalsegmentator-v2"
+"""Word in ``structures_names`` for the class numbers of TotalSegmentator 2, task ``total``."""
+
 
 @dataclass(frozen=True)
 class Visit:
@@ -91,6 +94,8 @@ class Visit:
     lesion_mask: Path | None = None
     exclude_mask: Path | None = None
     compartment_mask: Path | None = None
+    structures_mask: Path | None = None
+    structures_names: Path | None = None
     acquisition: Acquisition = field(default_factory=Acquisition)
 
 
@@ -317,8 +322,20 @@ def _visit(row: _Row, root: Path, born: Mapping[str, date | None]) -> Visit:
         region=row["region"],
         side=row["side"],
         view=row["view"],
-        **{name: _existing(row, name, root, "no-mask") for name in MASKS if row[name]},
+        structures_names=_names(row, root),
+        **{name: _existing(row, name, root, "no-mask") for name in (*MASKS, "structures_mask") if row[name]},
     )
+
+
+def _names(row: _Row, root: Path) -> Path | None:
+    """Return the file that names the structures of a label map: the study's own, or ours for a known word."""
+    if not row["structures_names"]:
+        return None
+    if not row["structures_mask"]:
+        raise _RowError("bad-value", "structures_names must name the labels of a structures_mask; there is none")
+    if row["structures_names"].lower() == TOTALSEGMENTATOR:
+        return structures.KNOWN
+    return _existing(row, "structures_names", root, "no-mask")
 
 
 def _stated(row: _Row) -> Acquisition:

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from monitor.types import Reason
+
 RESEARCH_ONLY = "Research use only, not for diagnosis."
 """Stands wherever numbers are shown."""
 
@@ -58,6 +60,19 @@ STATUSES = {
     "not_in_field": Mark("∅", "not in the field", "unknown"),
 }
 """Statuses of table ``lesions``."""
+
+REASONS = {
+    Reason.BONE: "bone",
+    Reason.BONE_EDGE: "edge of bone",
+    Reason.NOISE: "noise",
+    Reason.TOO_SMALL: "too small",
+    Reason.METAL: "metal",
+    Reason.OUTSIDE_BODY: "outside the body",
+    Reason.CONTRAST: "contrast in a vessel",
+    Reason.EXCLUDED: "excluded by the reader",
+    Reason.FIELD_EDGE: "edge of the field",
+}
+"""Why something dense is no lesion."""
 
 
 COMPARTMENTS = {

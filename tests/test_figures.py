@@ -9,7 +9,9 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 from scipy import ndimage
 
-from monitor import figures, grid
+from monitor import figures, grid, words
+from monitor._figures import doubts, ink
+from monitor.types import Reason
 
 SPACING = (1.0, 2.0, 3.0)
 SIZE = (80, 40, 24)
@@ -77,7 +79,7 @@ def test_voxels_keep_their_shape_in_mm():
     """A ball on voxels of 1 by 2 mm is outlined as high as it is wide, within a voxel, and 16 mm across."""
     image, ball = scene()
     rgb = pixels(figures.lesion_picture(image, ball, centre_mm=CENTRE_MM))
-    rows, columns = np.nonzero(like(rgb, figures.LESION_COLOUR, within=0.12))
+    rows, columns = np.nonzero(like(rgb, ink.LESION_COLOUR, within=0.12))
     mm = 80.0 / 500
     assert np.ptp(columns) * mm == pytest.approx(16.0, abs=1.5)
     assert np.ptp(rows) * mm == pytest.approx(16.0, abs=2.5)
@@ -87,7 +89,7 @@ def test_the_scale_bar_is_as_long_as_it_says():
     """The bar is 20 of the 80 mm across."""
     image, ball = scene()
     rgb = pixels(figures.lesion_picture(image, ball, centre_mm=CENTRE_MM))
-    longest = like(rgb[480:, :200], figures.INK).sum(axis=1).max()
+    longest = like(rgb[480:, :200], ink.INK).sum(axis=1).max()
     assert longest == pytest.approx(125, abs=6)
 
 
@@ -96,14 +98,14 @@ def test_the_slice_is_the_fullest_one():
     image, ball = scene()
     off = CENTRE_MM + np.array([0.0, 0.0, 15.0])
     rgb = pixels(figures.lesion_picture(image, ball, centre_mm=off))
-    assert like(rgb, figures.LESION_COLOUR).any()
+    assert like(rgb, ink.LESION_COLOUR).any()
 
 
 def test_a_resolved_lesion_is_a_dashed_circle():
     """Without a lesion a circle of 6 mm radius stands in the middle, with gaps."""
     image, _ = scene()
     rgb = pixels(figures.lesion_picture(image, None, centre_mm=CENTRE_MM))
-    rows, columns = np.nonzero(like(rgb, figures.LESION_COLOUR, within=0.12))
+    rows, columns = np.nonzero(like(rgb, ink.LESION_COLOUR, within=0.12))
     assert np.ptp(columns) == pytest.approx(75, abs=4)
     assert rows.mean() == pytest.approx(280, abs=4)
 
@@ -112,7 +114,7 @@ def test_beyond_the_image_is_not_black():
     """Where the scan has no voxels the picture does not look like air."""
     image, ball = scene()
     rgb = pixels(figures.lesion_picture(image, ball, centre_mm=CENTRE_MM + np.array([35.0, 0.0, 0.0])))
-    assert like(rgb, figures.NOTHING, within=0.01).mean() > 0.2
+    assert like(rgb, ink.NOTHING, within=0.01).mean() > 0.2
 
 
 def test_other_lesions_are_outlined_in_another_colour():
@@ -120,7 +122,7 @@ def test_other_lesions_are_outlined_in_another_colour():
     image, ball = scene()
     others = grid.array(image) == 1000
     rgb = pixels(figures.lesion_picture(image, ball, centre_mm=CENTRE_MM, others=others))
-    assert like(rgb, figures.OTHER_COLOUR, within=0.12).sum() > 20
+    assert like(rgb, ink.OTHER_COLOUR, within=0.12).sum() > 20
 
 
 def test_a_long_title_is_set_smaller_not_cut():
@@ -145,8 +147,8 @@ def taken(**changes: object) -> dict:
 def test_the_check_colours_lesions_by_number():
     """The lesion has the colour of its number in the projections and in the slice."""
     rgb = pixels(figures.qc_picture(**taken(), title="P001"))
-    assert like(rgb, figures.LESION_COLOURS[2], within=0.15).sum() > 200
-    assert not like(rgb, figures.LESION_COLOURS[4], within=0.1).any()
+    assert like(rgb, ink.LESION_COLOURS[2], within=0.15).sum() > 200
+    assert not like(rgb, ink.LESION_COLOURS[1], within=0.1).any()
 
 
 def test_the_check_does_not_hang_on_the_order_of_voxels():
@@ -159,12 +161,97 @@ def test_the_check_does_not_hang_on_the_order_of_voxels():
     assert np.mean(np.abs(pixels(one) - pixels(two)).max(axis=-1) > 0.02) < 0.002
 
 
-def test_the_check_shows_what_a_reader_left_out():
-    """Left-out places are tinted."""
+def reasons(**at: tuple[slice, slice, slice]) -> np.ndarray:
+    """Return a map of the scene with boxes of reasons, named in small letters."""
+    found = np.zeros(SIZE[::-1], np.uint8)
+    for name, box in at.items():
+        found[box] = Reason[name.upper()]
+    return found
+
+
+SPECK = (slice(10, 12), slice(30, 33), slice(20, 24))
+CLUMP = (slice(5, 8), slice(24, 28), slice(60, 66))
+
+
+def test_every_reason_has_a_word_and_a_colour_of_its_own():
+    """No colour stands for two reasons, or for a lesion; bone has that of the skeleton."""
+    assert set(words.REASONS) == set(doubts.COLOURS) == set(Reason) - {Reason.NOT_DENSE}
+    assert len({*words.REASONS.values()}) == len({*doubts.COLOURS.values()}) == 9
+    assert not {*doubts.COLOURS.values()} & {*ink.LESION_COLOURS}
+    assert doubts.COLOURS[Reason.BONE] == ink.SKELETON_COLOUR
+
+
+def test_pieces_and_volume_of_each_reason():
+    """Closed form: connected boxes of voxels of 6 mm³; touching ones of two reasons are two pieces."""
+    beside = (SPECK[0], SPECK[1], slice(24, 26))
+    found = figures.left_out_amounts(reasons(noise=SPECK, too_small=beside) + reasons(noise=CLUMP), 6.0)
+    assert found["noise"] == {"pieces": 2, "mm3": (24 + 72) * 6.0}
+    assert found["too_small"] == {"pieces": 1, "mm3": 12 * 6.0}
+    assert found["metal"] == {"pieces": 0, "mm3": 0.0}
+
+
+def test_the_check_shows_what_was_left_out_and_why():
+    """In the panels and in a tile below, outlined in the colour of its reason, with all reasons in the legend."""
     given = taken()
-    left_out = np.zeros(given["body"].shape, bool)
-    left_out[:, 4:8, 40:60] = True
-    assert figures.qc_picture(**given) != figures.qc_picture(**given, left_out=left_out)
+    shown = pixels(figures.qc_picture(**given, left_out=reasons(contrast=SPECK)))
+    plain = pixels(figures.qc_picture(**given, left_out=reasons()))
+    colour = doubts.COLOURS[Reason.CONTRAST]
+    panels, strip = shown[:520], shown[520:, int(100 * doubts._LEGEND) :]
+    assert like(panels, colour, within=0.35).sum() > like(plain[:520], colour, within=0.35).sum()
+    assert like(strip, colour).sum() > 100
+    assert not like(plain[520:, int(100 * doubts._LEGEND) :], colour).any()
+    for own in doubts.COLOURS.values():
+        assert like(plain[520:, :60], own, within=0.01).sum() > 200
+
+
+def test_where_nothing_was_asked_there_is_no_strip():
+    """A reader's outlines leave no question: the picture is as high as its panels."""
+    given = taken()
+    assert pixels(figures.qc_picture(**given)).shape[0] == 520
+    assert pixels(figures.qc_picture(**given, left_out=reasons())).shape[0] == 520 + 100 * doubts.STRIP
+
+
+def test_what_was_left_out_does_not_hang_on_the_order_of_voxels():
+    """Invariance: stored along other axes, the same pieces stand in the same tiles."""
+    given = taken(left_out=reasons(noise=SPECK, bone_edge=CLUMP))
+    masks = [given[name] for name in ("body", "skeleton", "lesions", "left_out")]
+    turned, body, skeleton, lesions, left_out = stored_as("PIR", given["image"], *masks)
+    how = {"body": body > 0, "skeleton": skeleton > 0, "lesions": lesions, "left_out": left_out.astype(np.uint8)}
+    one, two = figures.qc_picture(**given), figures.qc_picture(turned, **how)
+    assert np.mean(np.abs(pixels(one) - pixels(two)).max(axis=-1) > 0.02) < 0.002
+
+
+def turned_to_the_eye(left_out: np.ndarray, skeleton: np.ndarray) -> ink.Taken:
+    nothing = np.zeros(left_out.shape, np.uint16)
+    return ink.Taken(nothing, skeleton, skeleton, nothing, left_out, np.array([3.0, 2.0, 1.0]), 6.0)
+
+
+def test_the_largest_doubtful_pieces_are_shown_each_reason_in_its_turn():
+    """Twenty specks of noise do not push out the one piece of metal; what a reader excluded is in no doubt."""
+    left_out = reasons(metal=SPECK, excluded=CLUMP)
+    left_out[1:21:2, 2, 2:78:4] = Reason.NOISE
+    left_out[3, 5:8, 4:9] = Reason.NOISE
+    found = doubts.doubtful(turned_to_the_eye(left_out, left_out == 99), 6)
+    assert [piece.reason for piece in found] == [Reason.NOISE] * 5 + [Reason.METAL]
+    assert [piece.mm3 for piece in found] == [90.0, 6.0, 6.0, 6.0, 6.0, 144.0]
+    assert found[-1].box == SPECK
+    assert found[-1].fullest == 10
+
+
+def test_bone_is_doubtful_where_it_stands_apart():
+    """A small piece of bone is shown, one that is part of a large bone is not, whatever lies between them."""
+    skeleton = np.zeros(SIZE[::-1], bool)
+    skeleton[:, 20:30, 10:40] = True
+    left_out = reasons(bone=(slice(2, 4), slice(20, 22), slice(10, 14)))
+    left_out[CLUMP] = Reason.BONE
+    found = doubts.doubtful(turned_to_the_eye(left_out, skeleton), 6)
+    assert [piece.box for piece in found] == [CLUMP]
+
+
+def test_in_a_projection_the_doubtful_lies_in_front():
+    """Noise is seen before and behind bone, and the edge of bone only beside it."""
+    left_out = np.array([[0, 1, 1, 2, 2], [0, 3, 2, 2, 6]], np.uint8)[None]
+    assert doubts.through(left_out, 1).tolist() == [[0, Reason.NOISE, Reason.BONE, Reason.BONE_EDGE, Reason.BONE_EDGE]]
 
 
 def test_an_empty_scan_has_a_check():
@@ -181,7 +268,7 @@ def test_a_registration_makes_the_check_wider_and_says_resampled():
     with_boards = pixels(figures.qc_picture(**given, registration=figures.Overlay(given["image"], moved, moved)))
     without = pixels(figures.qc_picture(**given))
     assert with_boards.shape[1] > without.shape[1]
-    assert like(with_boards[:40, 760:], figures.LESION_COLOUR).sum() > 1500
+    assert like(with_boards[:40, 760:], ink.LESION_COLOUR).sum() > 1500
 
 
 def test_the_baselines_edges_stand_still_whatever_the_scan_shows():
@@ -191,7 +278,7 @@ def test_the_baselines_edges_stand_still_whatever_the_scan_shows():
     for values in (grid.array(given["image"]).astype(float), np.full(given["body"].shape, np.nan)):
         overlay = figures.Overlay(given["image"], values, values)
         rgb = pixels(figures.qc_picture(**given, registration=overlay))[40:, 1335:]
-        drawn.append(like(rgb, figures.LESION_COLOUR))
+        drawn.append(like(rgb, ink.LESION_COLOUR))
     one, two = drawn
     assert one.sum() > 100
     assert (one & ndimage.binary_dilation(two)).sum() > 0.8 * one.sum()

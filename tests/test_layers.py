@@ -11,7 +11,7 @@ STEPS = {"anatomy", "lesions", "describe", "registration", "tracking", "burden",
 SHARED = {"tables", "types", "errors", "grid"}
 RANKS = (
     SHARED,
-    {"study", "scan", "conditions", "phantom", "store", "placing", "figures", "words"},
+    {"study", "scan", "structures", "conditions", "phantom", "store", "placing", "figures", "words"},
     {"points", "admit"},
     STEPS,
     {"record"},
@@ -23,12 +23,12 @@ RANKS = (
 """Lower ranks first; a module imports nothing of a higher one. The empty name is the package itself."""
 
 USES_SIMPLEITK = {
-    *{"types", "grid", "scan", "study", "phantom", "store", "figures"},
+    *{"types", "grid", "scan", "structures", "study", "phantom", "store", "figures"},
     *{"record", "crew", "pipeline", "selftest", "dashboard.slices"},
     *(STEPS - {"stats"}),
 }
 USES_FILES = {
-    *{"scan", "study", "conditions", "phantom", "store", "placing", "export", "cli"},
+    *{"scan", "structures", "study", "conditions", "phantom", "store", "placing", "export", "cli"},
     *{"dashboard.app", "dashboard.slices"},
     # The finished parts of a visit: docs/decisions/0002.
     *{"stages", "record", "index"},

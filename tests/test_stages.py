@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,11 @@ import pandas as pd
 import pytest
 import SimpleITK as sitk
 
-from monitor import check, grid, pipeline, scan, stages, store, study
-from monitor.types import Registration, RegistrationError, ScanError
+from monitor import check, grid, lesions, pipeline, scan, stages, store, study
+from monitor.types import Reason, Registration, RegistrationError, ScanError
 from tests.test_check import study_of
 from tests.test_scan import limb
+from tests.test_structures import nodules
 
 
 def test_the_key_follows_what_the_study_says(limb_study: Path) -> None:
@@ -68,6 +70,35 @@ def test_a_header_that_ends_its_reader_refuses_nothing(tmp_path: Path, monkeypat
     found = stages.entry(unit, b"key")
     assert found.person == scan.Person()
     assert len(found.slices) == len(limb())
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_what_was_left_out_is_kept_drawn_and_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    """Reasons are published on the scan's grid and counted in qc.json; without them there is no file."""
+    folder, image = nodules(tmp_path / "study")
+    reasons = np.zeros(image.array.shape, np.uint8)
+    reasons[3:5, 4:6, 7:8], reasons[9, 9, 9] = Reason.NOISE, Reason.FIELD_EDGE
+    find = lesions.find
+    kept = reasons if asked else None
+    monkeypatch.setattr(lesions, "find", lambda *args, **how: dataclasses.replace(find(*args, **how), left_out=kept))
+    (visit,) = study.read_study(folder).patients[0].visits
+    unit = stages.Unit(visit, tmp_path, stages.key_of(visit))
+    stages.look(unit)
+    own = stages.place(unit, unit)
+    done = stages.measure(own, own)
+    nothing = pd.DataFrame(columns=["lesion_id", "label", "x_mm", "y_mm", "z_mm"])
+    files = stages.published(done, stages.picture(unit, unit, done, nothing))
+    said = json.loads(files["qc.json"].read_text())["left_out"]
+    assert ("left_out.nii.gz" in files) == asked
+    if not asked:
+        assert said is None
+        return
+    assert np.array_equal(grid.array(store.read_labels(files["left_out.nii.gz"])), reasons)
+    assert said["noise"] == {"pieces": 1, "mm3": pytest.approx(4 * 1.5)}
+    assert said["field_edge"]["pieces"] == 1
+    assert said["bone"] == {"pieces": 0, "mm3": 0.0}
 
 
 def test_parameters_name_every_threshold() -> None:

@@ -6,7 +6,7 @@ import re
 import warnings
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite, prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,11 @@ HEAD_BYTES = 1 << 16
 
 READABLE = "an image file must be whole and readable as what its name says"
 
+LABEL_NAME = re.compile(
+    rb"<Label [^>]*?Key=\"([0-9]{1,9})\"[^>]*>\s*(?:<!\[CDATA\[)?\s*([^<>\]]{1,200}?)\s*(?:\]\]>)?\s*</Label>"
+)
+"""A label's number and name in the extension that Caret, and TotalSegmentator with ``--ml``, write into a NIfTI."""
+
 _MM_CODES = (0, 2)
 """Spatial units of a NIfTI that are mm: unknown and mm."""
 
@@ -44,12 +49,16 @@ _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 
 @dataclass(frozen=True)
 class Picture:
-    """Voxels (z, y, x) and their grid: sizes and origin in mm, x y z LPS; axes as columns of a (3, 3) matrix."""
+    """Voxels (z, y, x) and their grid: sizes and origin in mm, x y z LPS; axes as columns of a (3, 3) matrix.
+
+    ``names`` are those of labels, where the header holds a table of them.
+    """
 
     values: np.ndarray
     spacing_mm: tuple[float, ...]
     origin_mm: tuple[float, ...]
     axes: np.ndarray
+    names: dict[int, str] = field(default_factory=dict)
 
 
 def task(request: dict[str, Any], memory: Memory) -> dict[str, object]:
@@ -60,7 +69,7 @@ def task(request: dict[str, Any], memory: Memory) -> dict[str, object]:
     kept = memory.array(found.values.shape, np.int16 if fits else np.float32)
     kept[...] = found.values
     grid = {"spacing_mm": found.spacing_mm, "origin_mm": found.origin_mm, "axes": found.axes.tolist()}
-    return {"arrays": [kept], **grid}
+    return {"arrays": [kept], "names": found.names, **grid}
 
 
 def read(path: Path) -> Picture:
@@ -107,7 +116,7 @@ def _nifti(path: Path) -> Picture:
         raise ScanError("bad-size", f"an image may have {MOST_VOXELS} voxels; this one claims {voxels}")
     if len(shape) != 3 or held.get_data_dtype().kind not in "iuf":
         raise ScanError("not-3d", f"an image must have 3 dimensions and one value a voxel; got {shape}")
-    return Picture(_scaled(held, voxels).reshape(shape).T, *_affine(held))
+    return Picture(_scaled(held, voxels).reshape(shape).T, *_affine(held), names=_label_names(held))
 
 
 def _scaled(held: nibabel.Nifti1Image, voxels: int) -> np.ndarray:
@@ -122,6 +131,16 @@ def _scaled(held: nibabel.Nifti1Image, voxels: int) -> np.ndarray:
         ) from None
     slope, offset = proxy.slope, proxy.inter
     return stored if (slope, offset) == (1, 0) else stored * np.float64(slope) + offset
+
+
+def _label_names(held: nibabel.Nifti1Image) -> dict[int, str]:
+    """Return the names of labels that the extensions of a NIfTI hold; no parser of XML is let loose on them."""
+    found: dict[int, str] = {}
+    for one in held.header.extensions:
+        content = one.get_content()
+        text = content if isinstance(content, bytes) else str(content).encode()
+        found |= {int(key): name.decode("utf-8", "replace") for key, name in LABEL_NAME.findall(text)}
+    return found
 
 
 def _affine(held: nibabel.Nifti1Image) -> tuple[tuple[float, ...], tuple[float, ...], np.ndarray]:

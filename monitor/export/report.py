@@ -31,7 +31,7 @@ LESION_PICTURES = 4
 PICTURE_BYTES = 600_000
 """A larger picture is made smaller: six of this size stay below 5 MB as text."""
 
-PICTURE_PIXELS = 1400
+PICTURE_PIXELS = 1760
 """Longest side of a picture that was made smaller."""
 
 PARAMETER_LENGTH = 60

@@ -1,0 +1,1 @@
+"""Parts of the pictures: what is drawn with, and the strip that shows what was left out."""
