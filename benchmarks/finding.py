@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import SimpleITK as sitk
 from scipy import ndimage
 
-from benchmarks import pairs, peers
+from benchmarks import pairs
 from monitor import anatomy, burden, grid, lesions, stages
 from monitor.phantom import SCENES, PhantomVisit, series
 from monitor.types import Anatomy, Findings, Scan
@@ -129,7 +128,7 @@ def _false(labels: np.ndarray, near: np.ndarray) -> int:
 
 
 def of_limb(seed: int) -> list[dict[str, object]]:
-    """Return rows of balls put into a real limb: free, beside bone and on it; what lies elsewhere is counted as before."""
+    """Return rows of balls put into a real limb: free, beside bone and on it; what else comes is false."""
     rng = np.random.default_rng(seed)
     name = pairs.LIMBS[seed % len(pairs.LIMBS)]
     still = pairs.limb(name)
@@ -184,8 +183,6 @@ def balls(
         low = {"free": radius + 6, "beside bone": radius + 2.0, "on bone": radius - 0.2}[place]
         high = {"free": 60.0, "beside bone": radius + 3.0, "on bone": radius + 0.6}[place]
         fits = (gap >= low) & (gap <= high) & (depth >= radius + 3) & bare.body & ~known
-        if place == "on bone":
-            fits &= _beside_shaft(bare, spacing)
         index = np.argwhere(fits)
         if not len(index):
             continue
@@ -198,11 +195,6 @@ def balls(
                 where.append(place)
                 break
     return np.array(centres), np.array(radii), np.array(hu), where
-
-
-def _beside_shaft(bare: Anatomy, spacing: np.ndarray) -> np.ndarray:
-    """Everywhere: the surface of any bone counts."""
-    return np.ones(bare.body.shape, bool)
 
 
 def _report(table: pd.DataFrame) -> None:
@@ -222,8 +214,8 @@ def _report(table: pd.DataFrame) -> None:
 
 
 def real(count: int) -> None:
-    """Print what is called a lesion in the real limbs and in the hip."""
-    for name in (*pairs.LIMBS, "hip"):
+    """Print what is called a lesion in the real limbs and in the hip, or in the first ``count`` of them."""
+    for name in (*pairs.LIMBS, "hip")[: count or None]:
         still = pairs.real(name)
         found = anatomy.find(still)
         labels = lesions.find(still, found).labels

@@ -267,8 +267,8 @@ def _lesion_rows(known: list[_Known], place: dict[tuple[str, str], _Place], trac
 def settled(rows: pd.DataFrame, column: str) -> pd.Series:
     """Return one word a lesion for all its visits: the one that holds for most of its volume, summed over visits.
 
-    What a reader's mask or a given structure says wins over words that were told from voxels; of equals the earliest wins. A
-    lesion does not move: what differs from visit to visit is how well it could be told.
+    What a reader's mask or a given structure says wins over words that were told from voxels; of equals the earliest
+    wins. A lesion does not move: what differs from visit to visit is how well it could be told.
 
     Parameters
     ----------

@@ -43,11 +43,14 @@ COMPACT = 2.5
 ROD = 2.5
 """How much longer than wide a rib or a process at least is."""
 
-ROD_THICK_MM = 1.4
-"""Least inscribed radius of a rib, mm; a calcified wall of a vessel is a bent plate and thinner."""
+ROD_THICK_MM = 1.8
+"""Least inscribed radius of a rib, mm; calcified walls of vessels and sheets are bent plates and thinner."""
 
-ROD_HU = 450.0
-"""Least HU along the middle of a rib: blur does not thin a rod of bone as it does a sheet."""
+CUT_ROD, CUT_LONG_MM = 1.8, 8.0
+"""The same for a rod that the edge of the field cuts: how much longer than wide, and how long, mm, what is seen is."""
+
+ROD_HU = 250.0
+"""Least HU along the middle of a rib."""
 
 NEAR_BONE_MM = 4.0
 """A smaller hollow piece is bone within this reach of bone, mm: the plate of growth is thinner."""
@@ -186,7 +189,8 @@ class _Piece:
         places = np.argwhere(self.mask) * self.spacing_zyx_mm
         spread, axes = shape.axes_of(places)
         along = places @ axes[0]
-        if np.ptp(along) < LONG_MM or spread[0] < ROD * spread[1]:
+        ratio, length_mm = (CUT_ROD, CUT_LONG_MM) if self.cut else (ROD, LONG_MM)
+        if np.ptp(along) < length_mm or spread[0] < ratio * spread[1]:
             return False
         depth = ndimage.distance_transform_edt(np.pad(self.mask, 1), sampling=self.spacing_zyx_mm)[1:-1, 1:-1, 1:-1]
         middle = self.mask & (depth >= 0.6 * depth.max())
@@ -217,6 +221,7 @@ def _with_neighbours(bones: np.ndarray, small: list[_Small], spacing_zyx_mm: np.
     gap = ndimage.distance_transform_edt(~bones, sampling=spacing_zyx_mm)
     between = shape.depth_of(gap <= CONCAVITY_MM, spacing_zyx_mm) > CONCAVITY_MM
     found = bones.copy()
+    left = []
     for one in small:
         box, piece = one.box, one.mask
         surface = piece & ~ndimage.binary_erosion(piece)
@@ -226,7 +231,10 @@ def _with_neighbours(bones: np.ndarray, small: list[_Small], spacing_zyx_mm: np.
         cut_end = ends and gap[box][piece].min() <= END_SLICE_MM
         if facing or enclosed or cut_end or _goes_on(bones, one, gap, spacing_zyx_mm):
             found[box] |= piece
-    return found
+        else:
+            left.append(one)
+    # What was added is bone to the next of a chain: the pieces of a sacrum, of a finger.
+    return found if len(left) == len(small) else _with_neighbours(found, left, spacing_zyx_mm)
 
 
 def _goes_on(bones: np.ndarray, one: _Small, gap: np.ndarray, spacing_zyx_mm: np.ndarray) -> bool:

@@ -27,8 +27,14 @@ HEIGHT_MM = 2.6
 THICK_MM = 2.1
 """Least inscribed radius, mm, of what stands out, from the outer surface: errors of outline and ridges are less."""
 
-ELONGATED = 2.7
+ELONGATED = 1.9
 """What is this much longer than wide is a ridge, a process or a bone of its own."""
+
+SLENDER = 2.6
+"""What is this much higher than its inscribed radius is a process; a ball is twice as high."""
+
+CORTEX_HU = 800.0
+"""Least HU of solid cortex where it is thicker than the blur: mineral as dense cannot be told from a bone's end."""
 
 BASE_SHARE = 1.3
 """Greatest area of its base over the section of a ball of its volume: what is broader there is part of the bone."""
@@ -57,7 +63,7 @@ PALE, PALEST = 0.9, 0.6
 THICK_CORTEX_HU = 600.0
 """Cortex that is thicker than a voxel is above this, HU."""
 
-SADDLE = 1.3
+SADDLE = 1.6
 """HU of what stands out over those of its base from which a gap lies between."""
 
 SADDLE_HU, SADDLE_BASE = 400.0, 1.0
@@ -137,7 +143,7 @@ def _is_mineral(seen: _Seen) -> bool:
     """Tell mineral on a bone from the bone's own processes; thresholds from limbs with lesions put in, and without."""
     if seen.height_mm < HEIGHT_MM or seen.thick_mm < THICK_MM or seen.elongation > ELONGATED:
         return False
-    if seen.base_share > BASE_SHARE:
+    if seen.base_share > BASE_SHARE or seen.height_mm > SLENDER * seen.thick_mm or seen.own_hu > CORTEX_HU:
         return False
     side = seen.along < ALONG
     hollow = seen.core_hu < seen.rim_hu
