@@ -22,7 +22,7 @@ CUTOFF_MM = 7.0
 """Largest step of a centre for LapTrack, mm: of 5, 7, 10 and 15 the one with most links right on other seeds."""
 
 
-def overlap(labels: np.ndarray, spacing_mm: float) -> Story:
+def overlap(labels: np.ndarray, _: float) -> Story:
     """LapTrack's OverLapTrack: costs as in its manual, gaps of any length, splits and merges."""
     from laptrack import OverLapTrack
 

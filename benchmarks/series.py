@@ -33,11 +33,15 @@ Edge = tuple[int, int, int, int]
 
 @dataclass
 class Truth:
-    """Who is who: links between consecutive appearances, merges and splits, each as an edge."""
+    """Who is who: links between consecutive appearances, merges and splits, each as an edge.
+
+    ``either`` holds those of merges and splits in parts of one size, where the rule does not say who goes on.
+    """
 
     links: set[Edge] = field(default_factory=set)
     merges: set[Edge] = field(default_factory=set)
     splits: set[Edge] = field(default_factory=set)
+    either: set[Edge] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -93,12 +97,16 @@ def truth_of(labels: list[np.ndarray], held: list[dict[int, set[int]]]) -> Truth
             if known:
                 going = max(known, key=lambda n: last[n][2])
                 truth.merges |= {(*last[n][:2], visit, label) for n in known - {going}}
+                alike = {(*last[n][:2], visit, label) for n in known if last[n][2] == last[going][2]}
+                truth.either |= alike if len(alike) > 1 else set()
                 claims.setdefault(going, []).append(label)
             else:
                 claims[max([*owner.values(), *claims, 0]) + 1] = [label]
         merged = {n for n in set(owner.values()) for atoms in pieces.values() if _went(n, atoms, owner, claims)}
         for lesion, own in sorted(claims.items()):
             own.sort(key=lambda label: -size[label])
+            alike = {(*last[lesion][:2], visit, n) for n in own if lesion in last and size[n] == size[own[0]]}
+            truth.either |= alike if len(alike) > 1 else set()
             for rank, label in enumerate(own):
                 number = lesion if rank == 0 else max([*owner.values(), *claims, *last]) + 1
                 if lesion in last:
@@ -111,6 +119,8 @@ def truth_of(labels: list[np.ndarray], held: list[dict[int, set[int]]]) -> Truth
             last[lesion] = now
         for lesion in merged - set(claims):
             last.pop(lesion, None)
+    for kind in (truth.links, truth.merges, truth.splits):
+        kind -= truth.either
     return truth
 
 
@@ -131,7 +141,7 @@ class _Ball:
 
 
 def dense(seed: int, sd_mm: float) -> Series:
-    """Draw 20 to 60 nodules over 3 to 6 visits: they grow, fade, come back, merge, split; a visit may see two thirds."""
+    """Draw 20 to 60 nodules over 3 to 6 visits: they grow, fade, come back, merge, split; a visit may see a part."""
     rng = np.random.default_rng([seed, 77])
     visits = int(rng.integers(3, 7))
     balls = _balls(rng, int(rng.integers(20, 61)), visits)
@@ -179,7 +189,8 @@ def _balls(rng: np.random.Generator, count: int, visits: int) -> list[_Ball]:
             step = max(5.0, radii[k - 1] + radii[k] + GAP_MM + rng.uniform(0.2, 1.5))
             centres.append(centres[-1] + way * step)
         others = [(c, r) for c, r, _ in placed]
-        clear = all(np.linalg.norm(a - c) > r + s + GAP_MM for a, s in zip(centres, radii, strict=True) for c, r in others)
+        apart = [np.linalg.norm(a - c) - r - s for a, s in zip(centres, radii, strict=True) for c, r in others]
+        clear = min(apart, default=np.inf) > GAP_MM
         inside = all((c > 7).all() and (c < SIDE_MM - 7).all() for c in centres)
         if clear and inside:
             group += 1
@@ -234,18 +245,19 @@ def _drawn(
         mates = [k for k, one in enumerate(balls) if one.group == ball.group] if ball.group in bridged else [number]
         label = mates[0] + 1
         centre = ball.centre_mm + (jitter[number] if ball.group == 0 else 0)
-        box = _box(places, centre, radius + 12)
+        box = _box(centre, radius + 12)
         near = places[box]
         inside = np.linalg.norm(near - centre, axis=-1) <= radius
         after = [k for k in mates if k > number]
         if after:
-            inside |= _capsule(near, centre, balls[after[0]].centre_mm, 0.7 * min(radius, balls[after[0]].radius_mm[visit]))
+            mate = balls[after[0]]
+            inside |= _capsule(near, centre, mate.centre_mm, 0.7 * min(radius, mate.radius_mm[visit]))
         image[box][inside & (image[box] == 0)] = label
         held.setdefault(label, set()).add(number)
     return image, held
 
 
-def _box(places: np.ndarray, centre: np.ndarray, reach: float) -> tuple[slice, ...]:
+def _box(centre: np.ndarray, reach: float) -> tuple[slice, ...]:
     low = np.floor((centre[::-1] - reach - 8) / SPACING_MM).astype(int)
     high = np.ceil((centre[::-1] + reach + 8) / SPACING_MM).astype(int)
     return tuple(slice(max(a, 0), max(b, 0)) for a, b in zip(low, high, strict=True))

@@ -114,6 +114,13 @@ LESIONS: Schema = (
     _hu("rim_core_hu", "mean HU of the outer quarter of depth less that of the inner half"),
     Column("zonal_index", NUMBER, "1", "1: all mineral at the rim, 0: uniform, below 0: central"),
     Column("mineral_fraction", NUMBER, "1", "volume_mm3 over envelope_mm3"),
+    Column(
+        "link_score",
+        NUMBER,
+        "1",
+        "0 to 1: how well the place agrees with the lesion's before, or with the whole of a merge or split; 1 where a"
+        " reviewer said so",
+    ),
 )
 
 LINEAGE: Schema = (

@@ -47,9 +47,7 @@ def follow(occasions: Sequence[Occasion], corrections: Sequence[Correction] = ()
     """
     found = pieces.of(occasions)
     off = drift.of(occasions, found)
-    known = story.Known(
-        occasions, found, pieces.near(found, off.shift_mm, off.reach), pieces.sight(occasions, found)
-    )
+    known = story.Known(occasions, found, pieces.near(found, off.shift_mm, off.reach), pieces.sight(occasions, found))
     gain = chains.gains(found, known.near, known.sight)
     lesions = dict(enumerate(story.largest_first(known, chains.solved(gain, len(found))), start=1))
     plain = _table(story.rows(known, lesions))

@@ -27,8 +27,9 @@ PLACE_POWER = 4
 FADED_WEIGHT = 0.1
 """Weight of a link for each scan between that saw the place empty: few lesions fade and come back."""
 
-UNSEEN_WEIGHT = 0.9
-"""Weight of a link for each scan between that did not see the place."""
+UNSEEN_WEIGHT = 0.5
+"""Weight of a link for each scan between that did not see the place: what a field left of a lesion goes before."""
+
 
 def closest(near: Near, one: int, two: int) -> float:
     """Return how near the nearer of two pieces is to the other, 0 to 1: that of a part in its whole is 1."""

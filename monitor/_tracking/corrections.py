@@ -37,7 +37,9 @@ def contradictions(track: pd.DataFrame, corrections: Iterable[Correction]) -> di
     """
     visits = {name: n for n, name in enumerate(dict.fromkeys(track["visit_id"]))}
     there = track[track["label"].notna()]
-    pieces = {int(n): [visits[v] for v in own["visit_id"]] for n, own in there.groupby("lesion_id")}
+    pieces: dict[int, list[int]] = {}
+    for lesion, name in zip(there["lesion_id"], there["visit_id"], strict=True):
+        pieces.setdefault(int(lesion), []).append(visits[name])
     wanted = sorted(set(corrections))
     refused = {one: why for one in wanted if (why := _unknown(one, visits, pieces, wanted))}
     while True:
@@ -51,9 +53,9 @@ def contradictions(track: pd.DataFrame, corrections: Iterable[Correction]) -> di
         if not clashes:
             return refused
         names = list(visits)
-        for (lesion, visit), causes in clashes.items():
+        for (lesion, visit), causes in sorted(clashes.items(), key=lambda clash: clash[0]):
             rule = f"a lesion has one piece a visit; lesion {lesion} would have {len(causes)} at {_named(names[visit])}"
-            refused |= {cause: rule for cause in causes if cause is not None}
+            refused = {cause: rule for cause in causes if cause is not None} | refused
 
 
 def applied(
@@ -81,8 +83,11 @@ def _unknown(
     """Return why a correction says nothing that could be kept by itself; empty if it does."""
     if one.visit_id not in visits or visits[one.visit_id] not in pieces.get(one.lesion_id, ()):
         return f"a correction must name a lesion that is there; lesion {one.lesion_id} is not at {_named(one.visit_id)}"
-    if Counter((other.visit_id, other.lesion_id) for other in wanted)[one.visit_id, one.lesion_id] > 1:
-        return f"a lesion of a visit must have one correction; lesion {one.lesion_id} at {_named(one.visit_id)} has more"
+    twins = Counter((other.visit_id, other.lesion_id) for other in wanted)
+    if twins[one.visit_id, one.lesion_id] > 1:
+        return (
+            f"a lesion of a visit must have one correction; lesion {one.lesion_id} at {_named(one.visit_id)} has more"
+        )
     return ""
 
 

@@ -74,7 +74,7 @@ def _gains(pieces: Sequence[Piece], centres: np.ndarray, drift: Drift) -> dict[t
     """Return the gain of each link by centres alone: falls with the square of the distance, and with time."""
     visit = np.array([piece.visit for piece in pieces], int)
     size = np.log([piece.volume_mm3 for piece in pieces])
-    found = {}
+    found: dict[tuple[int, int], float] = {}
     for i, piece in enumerate(pieces):
         later = np.flatnonzero((visit > piece.visit) & (np.abs(size - size[i]) < np.log(LIKE_VOLUMES)))
         reach = drift.reach(np.array([i]), later)[0]
@@ -84,9 +84,7 @@ def _gains(pieces: Sequence[Piece], centres: np.ndarray, drift: Drift) -> dict[t
     return found
 
 
-def _estimated(
-    pieces: Sequence[Piece], centres: np.ndarray, sd: np.ndarray, tracks: Sequence[Sequence[int]]
-) -> Drift:
+def _estimated(pieces: Sequence[Piece], centres: np.ndarray, sd: np.ndarray, tracks: Sequence[Sequence[int]]) -> Drift:
     """Return what the pieces of each visit that have a partner say of the others."""
     visit = np.array([piece.visit for piece in pieces], int)
     shift, spread = np.zeros((len(pieces), 3)), sd[visit]

@@ -106,7 +106,7 @@ def largest_first(known: Known, chains: Sequence[Sequence[int]]) -> list[list[in
     found = [list(chain) for chain in chains]
     for _ in range(len(known.pieces)):
         told = Ordered(known, dict(enumerate(found)))
-        swap = next((s for s in map(lambda n: _outgrown(told, n), range(len(found))) if s), None)
+        swap = next((s for s in (_outgrown(told, n) for n in range(len(found))) if s), None)
         if swap is None:
             break
         one, two, visit = swap
@@ -124,7 +124,7 @@ def _outgrown(told: Ordered, lesion: int) -> tuple[int, int, int] | None:
     if merged is not None:
         visit, whole = merged
         other = told.owner[whole]
-        before = max((t for t in told.at[other] if t < visit))
+        before = max(t for t in told.at[other] if t < visit)
         if pieces[told.chains[lesion][-1]].volume_mm3 > pieces[told.at[other][before]].volume_mm3:
             return lesion, other, visit
     parent = told.split(lesion)
