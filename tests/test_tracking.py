@@ -235,7 +235,8 @@ def test_neighbours_tell_which_of_two_is_gone(gone, step_mm):
         visit(2, *moved(TWINS + AROUND, -step_mm / 2), residual_mm=2.5),
     ]
     found = tracking.follow(occasions)
-    by_place = found.set_index(["lesion_id", "visit_id"])["label"].unstack().set_index("V0")
+    by_visit = found.pivot_table(index="lesion_id", columns="visit_id", values="label", aggfunc="first")
+    by_place = by_visit.set_index("V0")
     assert pd.isna(by_place.loc[gone + 1, "V1"])
     assert by_place.loc[2 - gone, "V1"] == 1
     assert by_place["V2"].tolist() == by_place.index.tolist()
