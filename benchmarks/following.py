@@ -1,4 +1,4 @@
-"""Following lesions against the truth: ``python -m benchmarks.following [--python PATH] [--seeds N] [--first SEED]``.
+"""Following lesions against the truth: ``python -m benchmarks.following [--python PATH] [--seeds N] [--scenes N]``.
 
 Dense fields of nodules and the phantom's scenes, 3 to 6 visits each, in one space up to a smooth error of the map of
 SD 0, 0.5, 1 and 2 mm along an axis. All get the same label maps; ours is told in addition, as in use, what each scan
@@ -135,14 +135,15 @@ def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", default=sys.executable, help="the Python that has the peers")
-    parser.add_argument("--seeds", type=int, default=24, help="dense series; a third as many of each of all scenes")
+    parser.add_argument("--seeds", type=int, default=24, help="dense series of each SD")
+    parser.add_argument("--scenes", type=int, default=8, help="series of the phantom of each SD, scenes in turn")
     parser.add_argument("--first", type=int, default=FIRST_SEED, help="first seed")
     parser.add_argument("--out", type=Path, help="file for the rows as CSV")
     said = parser.parse_args()
     made: dict[tuple[str, float, int], Series] = {}
     for seed in range(said.first, said.first + said.seeds):
         made |= {("dense", sd, seed): series.dense(seed, sd) for sd in SDS_MM}
-    for seed in range(said.first, said.first + said.seeds // 3):
+    for seed in range(said.first, said.first + said.scenes):
         made |= {("scene", sd, seed): one for sd, one in zip(SDS_MM, series.scenes(seed, SDS_MM), strict=True)}
     table = pd.DataFrame(rows(made, said.python))
     if said.out:
