@@ -18,8 +18,8 @@ import numpy as np
 Edge = list[int]
 Story = dict[str, list[Edge]]
 
-CUTOFF_MM = 7.0
-"""Largest step of a centre for LapTrack, mm: of 5 and 7 the one with more links right on other seeds."""
+CUTOFF_MM = 10.0
+"""Largest step of a centre for LapTrack, mm: of 5, 7, 10 and 15 the one with most links right on other seeds."""
 
 
 def overlap(labels: np.ndarray, _: float) -> Story:
