@@ -82,7 +82,8 @@ def follow(
         refused += _not_admitted(opened, units, hands)
         groups = [group for one in opened.patients for group in _groups(one, units, opened)]
         measured = _measure(groups, hands, tell)
-        records = _records(groups, measured, hands)
+        records, unkept = _records(groups, measured, opened.matches, hands)
+        refused += unkept
         pictures = _pictures(groups, measured, records, hands, tell)
         found = _tables(opened, groups, records, refused)
         run = _run(opened, found, started)
@@ -198,16 +199,30 @@ def _relayed(placed: list[Placed], hands: Crew) -> list[Placed]:
     return ways
 
 
-def _records(groups: Sequence[_Group], measured: list[list[Measured]], hands: Crew) -> list[Record]:
-    """Track, sum and compare patient by patient; identities go on counting over a patient's regions."""
-    found = hands.map(record.of_patient, [(own, group.baseline) for group, own in zip(groups, measured, strict=True)])
+def _records(
+    groups: Sequence[_Group], measured: list[list[Measured]], matches: pd.DataFrame, hands: Crew
+) -> tuple[list[Record], list[dict[str, str]]]:
+    """Track, sum and compare patient by patient; return the records, and rows of ``refused`` for corrections.
+
+    Identities go on counting over a patient's regions. Corrections speak of the numbers of the run without them, so
+    who is corrected is followed once more.
+    """
+    calls = [(own, group.baseline) for group, own in zip(groups, measured, strict=True)]
+    found = hands.map(record.of_patient, calls)
     used: dict[str, int] = {}
-    numbered = []
+    numbers = []
     for group, one in zip(groups, found, strict=True):
-        shift = used.get(group.patient.patient_id, 0)
-        numbered.append(record.renumbered(one, shift))
-        used[group.patient.patient_id] = shift + record.last_lesion(one)
-    return numbered
+        name = group.patient.patient_id
+        first = used.get(name, 0) + 1
+        used[name] = used.get(name, 0) + record.last_lesion(one)
+        numbers.append((name, range(first, used[name] + 1)))
+    parts, refused = record.shared_out(matches, numbers)
+    again = [n for n, part in enumerate(parts) if len(part)]
+    more = [(*calls[n], parts[n], numbers[n][1].start - 1) for n in again]
+    for n, one in zip(again, hands.map(record.of_patient, more), strict=True):
+        found[n] = one
+        refused += [record.unkept(numbers[n][0], *why) for why in one.refused]
+    return [record.renumbered(one, own.start - 1) for one, (_, own) in zip(found, numbers, strict=True)], refused
 
 
 def _pictures(
@@ -302,8 +317,11 @@ def _only_patient(study: Study, patient: str | None) -> Study:
     chosen = tuple(one for one in study.patients if one.patient_id == patient)
     if not chosen:
         raise StudyError(f"--patient must be a patient_id of visits.csv; {patient!r} is not among them")
-    rows = study.refused[study.refused["patient_id"].eq(patient).fillna(False)]
-    return replace(study, patients=chosen, refused=rows.reset_index(drop=True))
+    refused, matches = (
+        table[table["patient_id"].eq(patient).fillna(False)].reset_index(drop=True)
+        for table in (study.refused, study.matches)
+    )
+    return replace(study, patients=chosen, refused=refused, matches=matches)
 
 
 def _tried(work: Callable[..., object], done: Path, arguments: tuple[object, ...]) -> tuple[str, str] | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
 from datetime import date
 from math import nan
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -47,10 +49,14 @@ class Measured:
 
 @dataclass(frozen=True)
 class Record:
-    """Rows of one patient by table, and for each visit the lesions to draw: lesion_id, label, x_mm, y_mm, z_mm."""
+    """Rows of one patient by table, and for each visit the lesions to draw: lesion_id, label, x_mm, y_mm, z_mm.
+
+    ``refused`` holds visit_id and reason of each correction of identity that could not be kept.
+    """
 
     tables: dict[str, pd.DataFrame]
     wanted: dict[tuple[str, str], pd.DataFrame]
+    refused: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ class _Place:
         return self.own.from_baseline(self.baseline.to_baseline(points_mm))
 
 
-def of_patient(visits: list[Measured], baseline: Visit) -> Record:
+def of_patient(visits: list[Measured], baseline: Visit, matches: pd.DataFrame | None = None, shift: int = 0) -> Record:
     """Make the record of a patient's scans of one region.
 
     Parameters
@@ -76,10 +82,15 @@ def of_patient(visits: list[Measured], baseline: Visit) -> Record:
         In order of date, of one modality and region; one of them is the reference.
     baseline : Visit
         The analysis baseline; years count from it.
+    matches : DataFrame, optional
+        A reviewer's corrections of these identities: visit_id, lesion_id, is_lesion_id.
+    shift : int
+        What ``renumbered`` will add to all identities; those of ``matches`` have it added.
     """
     known = [_Known(one, baseline) for one in visits]
     place = _places(known)
-    track = tracking.follow([_occasion(one, place[one.key]) for one in known if one.key in place])
+    occasions = [_occasion(one, place[one.key]) for one in known if one.key in place]
+    track, refused = _followed(occasions, matches, shift)
     rows = _lesion_rows(known, place, track)
     visit_rows = _visit_rows(known, place, rows)
     amounts = _burden_rows(known, rows)
@@ -93,7 +104,33 @@ def of_patient(visits: list[Measured], baseline: Visit) -> Record:
         "burden": _only(amounts, "burden"),
         "changes": _only(changes, "changes"),
     }
-    return Record(tables={name: tables.check(table, name) for name, table in kept.items()}, wanted=wanted)
+    return Record({name: tables.check(table, name) for name, table in kept.items()}, wanted, refused)
+
+
+def _followed(
+    occasions: list[tracking.Occasion], matches: pd.DataFrame | None, shift: int
+) -> tuple[pd.DataFrame, tuple[tuple[str, str], ...]]:
+    """Return the identities as corrected, and visit_id and reason of each correction that could not be kept."""
+    track = tracking.follow(occasions)
+    if matches is None:
+        return track, ()
+    known = track.assign(lesion_id=track["lesion_id"] + shift)
+    wanted = [one for row in matches.to_dict("records") for one in _corrections(row, known)]
+    refused = tracking.contradictions(known, wanted)
+    kept = [
+        replace(one, lesion_id=one.lesion_id - shift, is_lesion_id=one.is_lesion_id - shift)
+        for one in dict.fromkeys(wanted)
+        if one not in refused
+    ]
+    return tracking.follow(occasions, kept), tuple((one.visit_id.split("\t")[0], why) for one, why in refused.items())
+
+
+def _corrections(match: dict[Hashable, Any], track: pd.DataFrame) -> list[tracking.Correction]:
+    """Return what a row of ``matches.csv`` says of each scan of its visit that holds the lesion."""
+    visit = track["visit_id"].str.split("\t").str[0] == match["visit_id"]
+    there = track[visit & (track["lesion_id"] == match["lesion_id"]) & track["label"].notna()]
+    ids = int(match["lesion_id"]), int(match["is_lesion_id"])
+    return [tracking.Correction(str(name), *ids) for name in [*there["visit_id"]] or [match["visit_id"]]]
 
 
 def renumbered(one: Record, shift: int) -> Record:
@@ -105,13 +142,56 @@ def renumbered(one: Record, shift: int) -> Record:
         columns = [c for c in ("lesion_id", "from_lesion_id", "into_lesion_id") if c in table]
         moved[name] = table.assign(**{column: table[column] + shift for column in columns})
     wanted = {key: part.assign(lesion_id=part["lesion_id"] + shift) for key, part in one.wanted.items()}
-    return Record(tables=moved, wanted=wanted)
+    return replace(one, tables=moved, wanted=wanted)
 
 
 def last_lesion(one: Record) -> int:
     """Return the highest identity of a record, 0 where there is none."""
     ids = one.tables["lesions"]["lesion_id"].dropna()
     return int(ids.max()) if len(ids) else 0
+
+
+def shared_out(
+    matches: pd.DataFrame, numbers: list[tuple[str, range]]
+) -> tuple[list[pd.DataFrame], list[dict[str, str]]]:
+    """Give each record its corrections of identity.
+
+    Parameters
+    ----------
+    matches : DataFrame
+        Table ``matches`` of the study.
+    numbers : list of (str, range)
+        For each record its patient and identities, as published.
+
+    Returns
+    -------
+    list of DataFrame
+        Rows of ``matches`` for each record.
+    list of dict
+        Rows of ``refused`` for corrections that no record can take: of no lesion of the patient, or that would make
+        it one of another region, which is another lesion.
+    """
+    used = {name: max(own.stop for other, own in numbers if other == name) for name, _ in numbers}
+    rows: list[list[dict[Hashable, Any]]] = [[] for _ in numbers]
+    refused = []
+    for row in matches.to_dict("records"):
+        name, lesion, is_lesion = row["patient_id"], int(row["lesion_id"]), int(row["is_lesion_id"])
+        at = next((n for n, (other, own) in enumerate(numbers) if other == name and lesion in own), None)
+        if at is None:
+            why = f"a correction must name a lesion of the patient; there is no lesion {lesion}"
+            refused.append(unkept(name, row["visit_id"], why))
+        elif is_lesion < used[name] and is_lesion not in numbers[at][1]:
+            why = f"a lesion lies in one region; lesion {lesion} and lesion {is_lesion} lie in two"
+            refused.append(unkept(name, row["visit_id"], why))
+        else:
+            rows[at].append(row)
+    return [pd.DataFrame(part, columns=matches.columns) for part in rows], refused
+
+
+def unkept(patient_id: str, visit_id: str, why: str) -> dict[str, str]:
+    """Return the row of ``refused`` of a correction of identity."""
+    ids = {"patient_id": patient_id, "visit_id": visit_id}
+    return {**ids, "path": "matches.csv", "code": "bad-match", "message": f"matches.csv: {why}"}
 
 
 def over_regions(amounts: pd.DataFrame) -> pd.DataFrame:
@@ -233,9 +313,11 @@ def _lesion_rows(known: list[_Known], place: dict[tuple[str, str], _Place], trac
             row = {**one.common(), "scan_id": one.visit.scan_id, **{str(k): v for k, v in link.items()}}
             row["visit_id"] = one.visit.visit_id
             if pd.notna(link["label"]):
-                row |= {str(name): value for name, value in pieces.loc[int(link["label"])].items()}
-                if one.key in place:
-                    last[int(link["lesion_id"])] = place[one.key].to_baseline(_point(row))
+                piece = {str(name): value for name, value in pieces.loc[int(link["label"])].items()}
+                cut = link["status"] == "not_in_field"
+                row |= {"compartment": piece["compartment"]} if cut else piece
+                if one.key in place and not (cut and int(link["lesion_id"]) in last):
+                    last[int(link["lesion_id"])] = place[one.key].to_baseline(_point(piece))
             else:
                 where = place[one.key].from_baseline(last[int(link["lesion_id"])])[0]
                 row |= _absent(str(link["status"]), where, one.look["lod_mm3"])
@@ -261,7 +343,7 @@ def _lesion_rows(known: list[_Known], place: dict[tuple[str, str], _Place], trac
         table[low] = table[value] - burden.Z95 * table[sd]
         table[high] = table[value] + burden.Z95 * table[sd]
     table["mineral_fraction"] = (table["volume_mm3"] / table["envelope_mm3"]).where(table["envelope_mm3"] > 0)
-    return table
+    return table.rename(columns={"score": "link_score"})
 
 
 def settled(rows: pd.DataFrame, column: str) -> pd.Series:

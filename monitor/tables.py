@@ -125,6 +125,13 @@ LESIONS: Schema = (
     Column("fluid_level", FLAG, "", "sediment under a level within 5 degrees of horizontal, lying supine"),
     Column("kind", TEXT, "", "descriptive, no diagnosis: calcification, ossification or indeterminate"),
     Column("mineral_fraction", NUMBER, "1", "volume_mm3 over envelope_mm3"),
+    Column(
+        "link_score",
+        NUMBER,
+        "1",
+        "0 to 1: how well the place agrees with the lesion's before, or with the whole of a merge or split; 1 where a"
+        " reviewer said so",
+    ),
 )
 
 LINEAGE: Schema = (

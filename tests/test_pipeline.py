@@ -117,6 +117,36 @@ def test_a_second_run_measures_nothing_again(
     assert bytes_of(own) == before
 
 
+def test_a_correction_of_identity_survives_a_new_run(
+    limb_study: Path, limb_results: store.Results, tmp_path: Path
+) -> None:
+    """Numbers stay, the corrected piece has its new one in every table and picture, bad rows are named."""
+    study, results = tmp_path / "study", tmp_path / "results"
+    shutil.copytree(limb_study, study)
+    shutil.copytree(limb_results.folder, results)
+    before = limb_results.tables["lesions"]
+    patient, last = before["patient_id"].iloc[0], before["visit_id"].iloc[-1]
+    came, gone = (int(before.loc[before["status"] == status, "lesion_id"].iloc[0]) for status in ("new", "resolved"))
+    rows = [(patient, last, came, gone), (patient, last, 99, 1), ("nobody", "V0", 1, 2)]
+    names = ["patient_id", "visit_id", "lesion_id", "is_lesion_id"]
+    pd.DataFrame(rows, columns=names).to_csv(study / "matches.csv", index=False)
+    found = pipeline.follow(study, results).tables
+    again = bytes_of(results)
+    pipeline.follow(study, results)
+    assert bytes_of(results) == again
+    key = ["visit_id", "lesion_id"]
+    old, new = before.set_index(key), found["lesions"].set_index(key)
+    assert new.loc[(last, gone), "volume_mm3"] == old.loc[(last, came), "volume_mm3"]
+    assert new.loc[(last, gone), "link_score"] == 1
+    assert new.loc[(last, came), "status"] == "merged"
+    others = [lesion for lesion in before["lesion_id"].unique() if lesion not in (came, gone)]
+    for lesion in others:
+        pd.testing.assert_frame_equal(old.xs(lesion, level=1), new.xs(lesion, level=1))
+    assert gone not in found["lineage"].query("kind == 'resolved'")["lesion_id"].tolist()
+    assert found["refused"]["code"].tolist() == ["bad-match", "bad-match"]
+    assert found["refused"]["message"].str.contains("must name a lesion of the patient").all()
+
+
 @pytest.mark.slow
 def test_a_killed_run_is_completed_with_the_same_bytes(
     limb_study: Path, limb_results: store.Results, tmp_path: Path

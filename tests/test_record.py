@@ -47,6 +47,17 @@ def test_renumbering_shifts_every_identity(limb_results: store.Results) -> None:
     assert moved.tables["lesions"]["lesion_id"].min() == one.tables["lesions"]["lesion_id"].min() + 10
 
 
+def test_corrections_go_to_the_record_of_their_lesion() -> None:
+    """Each region has its own numbers; what speaks of no lesion, or of lesions of two regions, is refused."""
+    rows = [("A", "V1", 2, 1), ("A", "V1", 4, 9), ("A", "V1", 4, 1), ("A", "V1", 6, 1), ("B", "V0", 1, 2)]
+    matches = pd.DataFrame(rows, columns=["patient_id", "visit_id", "lesion_id", "is_lesion_id"])
+    parts, refused = record.shared_out(matches, [("A", range(1, 4)), ("A", range(4, 6))])
+    assert [part["is_lesion_id"].tolist() for part in parts] == [[1], [9]]
+    assert [(row["patient_id"], row["code"]) for row in refused] == [("A", "bad-match")] * 2 + [("B", "bad-match")]
+    assert "lie in two" in refused[0]["message"]
+    assert len(tables.check(pd.DataFrame(refused), "refused")) == 3
+
+
 def test_regions_are_summed_and_a_missing_one_is_not_evaluable() -> None:
     """Two regions at one visit add up; where one was not scanned the value is missing and what was seen is kept."""
     row = {"patient_id": "A", "compartment": "total", "quantity": "volume_mm3", "evaluable": 1.0, "unit": "mm3"}
