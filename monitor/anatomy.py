@@ -7,13 +7,13 @@ from math import nan
 import numpy as np
 import SimpleITK as sitk
 
-from monitor import grid
+from monitor import grid, noise
 from monitor._anatomy import body as bodies
-from monitor._anatomy import bone, earlier, noise, shape, standing
+from monitor._anatomy import bone, earlier, shape, standing
 from monitor._anatomy.body import BODY_PART_MM3, find_body
 from monitor._anatomy.bone import BONE_HU, find_skeleton
 from monitor._anatomy.earlier import Distance, with_known, without_new
-from monitor._anatomy.noise import measure_noise
+from monitor.noise import measure_noise
 from monitor.types import Anatomy, Scan
 
 __all__ = ["BONE_HU", "PARTS", "Distance", "find", "find_body", "find_skeleton", "foreground", "measure_noise"]

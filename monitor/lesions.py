@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import erf, exp, nan, pi, sqrt
 
 import numpy as np
 from scipy import ndimage
 
-from monitor.types import Anatomy, Findings, Scan
+from monitor import noise
+from monitor.types import Anatomy, Findings, Reason, Scan
 
 THRESHOLD_HU_AT_KVP = ((70.0, 207.0), (80.0, 177.0), (100.0, 145.0), (120.0, 130.0), (135.0, 119.0), (140.0, 115.0))
 """kV and HU of the value that is 130 HU at 120 kV (Graeni 2018); the row of 140 kV goes on with the last slope."""
@@ -21,35 +23,44 @@ NOISE_HU_UNKNOWN = 20.0
 TISSUE_HU_UNKNOWN = 50.0
 """Level of muscle where it could not be measured, HU."""
 
-EVIDENCE_SD = 5.0
-"""Contrast of a piece after smoothing, in SDs of the smoothed noise around it: one false in 10^6."""
+SMOOTHING_MM = 0.7
+"""SD of the smoothing in which mineral is looked for, mm: about the blur of a soft kernel, the matched filter."""
 
-PEAK_RISE_HU = 60.0
-"""How far above the threshold a piece must somewhere reach, HU: streaks beside bone stayed below 56 on real thighs."""
+FAINT_HU = 15.0
+"""How far below the threshold smoothed HU may lie in the outskirts of a piece, HU: immature mineral, partial volume."""
+
+SMOOTH_FACTOR = 4.0
+"""SDs of the smoothed noise above soft tissue that these outskirts must reach."""
+
+RISE_HU = 10.0
+"""How far above the threshold a smoothed piece must somewhere reach, HU: tendon and cartilage stay below."""
+
+PEAK_SD = 5.0
+"""The same in SDs of the smoothed noise: 100 cm³ are 5000 independent places, of which 10^-3 reach it."""
+
+STREAKS_HU = (15.0, 20.0)
+"""Smoothed noise between which it becomes one of streaks, HU. Quantum noise of 30 HU leaves 13 when smoothed."""
+
+STREAK_SD = 8.0
+"""What takes the place of ``PEAK_SD`` there: streaks of an adult's shoulders reach 7 (limb-ct 002, 005)."""
+
+SUM_SD = 8.0
+"""Contrast summed over a piece and ``BORDER_MM`` around, in SDs of that sum."""
+
+BORDER_MM = 1.5
+"""Blurred border that is summed with a piece, mm: two SDs of the blur."""
+
+GRAIN_MM3 = 28.0
+"""Volume, mm³, over which smoothed noise is one sample: (4 pi)^1.5 times the cube of its grain's SD, 0.85 mm."""
+
+JOIN_MM = 2.0
+"""Pieces nearer than this are one, mm: a lace or a broken rim must not fall apart otherwise at each visit."""
 
 FRINGE_MM = 2.0
 """A piece that lies all within this of bone is the bone's own fringe, mm."""
 
 LEAST_VOXELS = 2
-"""Fewer voxels above the threshold are not called a lesion: a single voxel may be a defect of the detector."""
-
-LEAST_MM3 = 5.0
-"""Smallest volume above the threshold, mm³: half of the smallest speck that readers outline."""
-
-SMOOTHING_MM = 1.0
-"""SD of the smoothing before the evidence is judged, mm: about the blur of a soft kernel, the matched filter."""
-
-PATCH_MM3 = 60.0
-"""Volume, mm³, of one independent look: four times as much counts double, more does not (streaks)."""
-
-NOISE_REACH_MM = 12.0
-"""Reach, mm, of the neighbourhood in which the noise around a piece is measured: streaks are local."""
-
-QUIET_HU = 100.0
-"""Soft tissue without fat and mineral lies within this of muscle once smoothed, HU."""
-
-LEAST_QUIET_VOXELS = 100
-"""Fewer voxels of quiet tissue give no SD worth having (its own error is 7 % at 100)."""
+"""Fewer voxels are not called a lesion: a single voxel may be a defect of the detector."""
 
 HALO_MM = 6.0
 """Reach, mm, of the blur, beam hardening and motion of cortex into the soft tissue beside it."""
@@ -58,8 +69,26 @@ HALO_HU = 130.0
 """How much the threshold rises towards the bone, HU: measured on real femora at 3.3 mm slices, where the halo
 reached 185 HU one voxel outside the cortex and fell to nothing within ``HALO_MM``."""
 
+END_MM = 4.0
+"""A piece of which no more than this lies in the field, mm, at its first or last slice, cannot be told from bone."""
+
+METAL_HU = 2500.0
+"""Denser than any mineral of the body, HU (enamel 2000 to 2400): metal."""
+
+RING_MM = (2.5, 7.0)
+"""Reach, mm, of the tissue around a piece whose median is its background."""
+
+RING_VOXELS = 20
+"""Fewer voxels of it give way to the level of soft tissue."""
+
+AWAY_MM = 1.2
+"""Step, mm, of the grid on which distances to bone are told."""
+
 DENSE_HU = 450.0
 """Contrast, HU at 120 kV, of the dense mineral for which the limit of detection is stated."""
+
+BLUR_MM = 0.7
+"""SD in the plane of the blur that is assumed for that limit, mm: a soft kernel."""
 
 POWER_SD = 1.2816
 """Normal quantile of 90 % power."""
@@ -76,12 +105,23 @@ def threshold_hu(kvp: float, *, noise_hu: float, tissue_hu: float) -> float:
     >>> threshold_hu(120.0, noise_hu=30.0, tissue_hu=50.0)
     179.0
     """
+    return max(_by_voltage(kvp), tissue_hu + NOISE_FACTOR * noise_hu)
+
+
+def _by_voltage(kvp: float) -> float:
     volts, values = zip(*THRESHOLD_HU_AT_KVP, strict=True)
-    by_voltage = 130.0 if np.isnan(kvp) else float(np.interp(kvp, volts, values))
-    return max(by_voltage, tissue_hu + NOISE_FACTOR * noise_hu)
+    return 130.0 if np.isnan(kvp) else float(np.interp(kvp, volts, values))
 
 
-def find(scan: Scan, anatomy: Anatomy, *, mask: np.ndarray | None = None, bone: np.ndarray | None = None) -> Findings:
+def find(
+    scan: Scan,
+    anatomy: Anatomy,
+    *,
+    mask: np.ndarray | None = None,
+    bone: np.ndarray | None = None,
+    contrast: np.ndarray | None = None,
+    least_hu: float = nan,
+) -> Findings:
     """Find every piece of mineral in a scan.
 
     Parameters
@@ -94,110 +134,219 @@ def find(scan: Scan, anatomy: Anatomy, *, mask: np.ndarray | None = None, bone: 
         A reader's outline of all lesions; it wins, whatever the HU.
     bone : (z, y, x) bool array, optional
         Bone that the reference visit knows of, brought over by registration: what lies on it is not new.
+    contrast : (z, y, x) bool array, optional
+        What contrast medium fills.
+    least_hu : float, optional
+        A raised threshold, where contrast medium asks for one.
 
     Returns
     -------
     Findings
-        Pieces joined over faces, edges and corners.
+        Pieces joined over gaps of less than ``JOIN_MM``, and why what else is dense is none.
+
+    Notes
+    -----
+    Mineral is looked for in the scan and in the scan smoothed by about its own blur (a matched filter). A piece must
+    rise above what soft tissue is, above the smoothed noise around it, and its summed contrast above that of noise;
+    near bone the thresholds rise by its halo.
     """
-    noise, tissue = _known(anatomy.noise_hu, NOISE_HU_UNKNOWN), _known(anatomy.tissue_hu, TISSUE_HU_UNKNOWN)
-    lowest = threshold_hu(scan.acquisition.kvp, noise_hu=noise, tissue_hu=tissue)
-    limit = limit_of_detection_mm3(scan, lowest, noise_hu=noise, tissue_hu=tissue)
+    tissue = _known(anatomy.tissue_hu, TISSUE_HU_UNKNOWN)
+    physical = max(_by_voltage(scan.acquisition.kvp), _known(least_hu, 0.0))
+    lowest = max(physical, tissue + NOISE_FACTOR * _known(anatomy.noise_hu, NOISE_HU_UNKNOWN))
+    skeleton = anatomy.skeleton if bone is None else anatomy.skeleton | bone
+    sight = _Sight.of(scan, anatomy, skeleton, physical)
+    limit = limit_of_detection_mm3(scan, physical, smooth_noise_hu=sight.smooth_noise, tissue_hu=tissue)
     if mask is not None:
         return Findings(labels=_label(np.asarray(mask, bool)), threshold_hu=lowest, lod_mm3=limit)
-    skeleton = anatomy.skeleton if bone is None else anatomy.skeleton | bone
-    away = _away(skeleton, scan.spacing_zyx_mm)
-    least = np.maximum(lowest, tissue + NOISE_FACTOR * _everywhere(anatomy.noise_blocks_hu, noise, scan))
-    halo = HALO_HU * np.clip(1 - away / HALO_MM, 0, 1)
-    dense = (scan.array >= least + halo) & anatomy.body & ~anatomy.left_out & ~skeleton
-    labels = _label(dense)
-    fringe = np.asarray(ndimage.maximum(away, labels, np.arange(labels.max() + 1))) <= FRINGE_MM
-    labels = _believable(_label((labels > 0) & ~fringe[labels]), scan, anatomy, _Levels(least, noise, tissue))
-    return Findings(labels=labels, threshold_hu=lowest, lod_mm3=limit)
+    labels, left_out = _pieces(sight, contrast)
+    return Findings(labels=labels, threshold_hu=lowest, lod_mm3=limit, left_out=left_out)
 
 
-def limit_of_detection_mm3(scan: Scan, lowest_hu: float, *, noise_hu: float, tissue_hu: float) -> float:
+def limit_of_detection_mm3(scan: Scan, physical_hu: float, *, smooth_noise_hu: float, tissue_hu: float) -> float:
     """Return the volume of dense mineral, mm³, that this scan shows with 90 % power.
 
-    A ball of ``DENSE_HU`` contrast must lift ``LEAST_VOXELS`` voxels, or ``LEAST_MM3``, above the threshold
-    by 1.28 SD of the noise although the blur spreads it over its own volume and that of the point spread.
+    The ball of ``DENSE_HU`` contrast whose peak, after the scan's blur and the matched filter, exceeds what a piece
+    must reach by 1.28 SD of the smoothed noise.
     """
-    rise = (lowest_hu + PEAK_RISE_HU - tissue_hu + POWER_SD * noise_hu) / DENSE_HU
-    blur_mm = np.maximum(scan.spacing_zyx_mm, SMOOTHING_MM)
-    spread = float(np.prod(np.sqrt(2 * np.pi * (SMOOTHING_MM**2 + blur_mm**2 / 12))))
-    return float(rise * (spread + max(LEAST_MM3, LEAST_VOXELS * scan.voxel_volume_mm3)))
+    contrast = max(physical_hu + RISE_HU - tissue_hu, _peak_sd(smooth_noise_hu) * smooth_noise_hu)
+    needed = (contrast + POWER_SD * smooth_noise_hu) / DENSE_HU
+    spacing = scan.spacing_zyx_mm
+    thick = _known(scan.acquisition.slice_thickness_mm, spacing[0])
+    variances = np.array([max(thick, spacing[0]) ** 2 / 12, *(BLUR_MM**2 + spacing[1:] ** 2 / 12)]) + SMOOTHING_MM**2
+    sigma = float(np.prod(variances) ** (1 / 6))
+    radii = np.linspace(0.05, 6.0, 600) * sigma
+    # The share of a Gaussian point spread within a ball is the peak of the blurred ball (Maxwell's distribution).
+    ratio = radii / (sigma * sqrt(2))
+    peaks = np.array([erf(r) - 2 * r * exp(-r * r) / sqrt(pi) for r in ratio])
+    radius = float(np.interp(min(needed, peaks[-1]), peaks, radii))
+    return max(4 / 3 * pi * radius**3, LEAST_VOXELS * scan.voxel_volume_mm3 / 2)
 
 
-def _everywhere(blocks_hu: np.ndarray, noise_hu: float, scan: Scan) -> np.ndarray:
-    """Spread the noise of blocks over the voxels, (z, y, x) float32."""
-    shape = scan.array.shape
-    blocks = np.where(np.isnan(blocks_hu), noise_hu, blocks_hu).astype(np.float32)
-    for axis, (size, count) in enumerate(zip(shape, blocks.shape, strict=True)):
-        blocks = np.take(blocks, np.minimum(np.arange(size) * count // size, count - 1), axis)
-    return blocks
-
-
-def _away(skeleton: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.ndarray:
-    """Return the distance to bone, mm, (z, y, x) float32; infinite where there is no bone."""
-    if not skeleton.any():
-        return np.full(skeleton.shape, np.inf, np.float32)
-    return ndimage.distance_transform_edt(~skeleton, sampling=spacing_zyx_mm).astype(np.float32)
+def _peak_sd(smooth_noise_hu: np.ndarray | float) -> np.ndarray | float:
+    """Return how many SDs of the smoothed noise a piece must reach: more where the noise is streaks."""
+    return np.interp(smooth_noise_hu, STREAKS_HU, (PEAK_SD, STREAK_SD))
 
 
 @dataclass(frozen=True)
-class _Levels:
-    """Threshold by voxel, noise and level of soft tissue of a scan, HU."""
+class _Sight:
+    """A scan as mineral is looked for in it: ``smooth`` is the scan after the matched filter, levels are HU.
 
-    least: np.ndarray
-    noise: float
+    ``raw_blocks`` and ``smooth_blocks`` are the noise block by block, ``away_mm`` the distance to bone on a grid of
+    every ``fold`` voxels.
+    """
+
+    scan: Scan
+    anatomy: Anatomy
+    skeleton: np.ndarray
+    physical: float
     tissue: float
+    smooth: np.ndarray
+    smooth_noise: float
+    raw_blocks: np.ndarray
+    smooth_blocks: np.ndarray
+    away_mm: np.ndarray
+    fold: np.ndarray
+
+    @classmethod
+    def of(cls, scan: Scan, anatomy: Anatomy, skeleton: np.ndarray, physical: float) -> _Sight:
+        """Smooth a scan and measure what the smoothing leaves of the noise."""
+        spacing = scan.spacing_zyx_mm
+        noise_hu = _known(anatomy.noise_hu, NOISE_HU_UNKNOWN)
+        smooth = ndimage.gaussian_filter(scan.array, SMOOTHING_MM / spacing, output=np.float32, truncate=3.0)
+        whole, _, blocks = noise.measure_noise(smooth, anatomy.body & ~skeleton, spacing)
+        fold = np.maximum(1, np.round(AWAY_MM / spacing)).astype(int)
+        return cls(
+            scan=scan,
+            anatomy=anatomy,
+            skeleton=skeleton,
+            physical=physical,
+            tissue=_known(anatomy.tissue_hu, TISSUE_HU_UNKNOWN),
+            smooth=smooth,
+            smooth_noise=_known(whole, noise_hu / 2),
+            raw_blocks=np.where(np.isnan(anatomy.noise_blocks_hu), noise_hu, anatomy.noise_blocks_hu),
+            smooth_blocks=np.where(np.isnan(blocks), _known(whole, noise_hu / 2), blocks),
+            away_mm=_away(skeleton, fold, spacing),
+            fold=fold,
+        )
+
+    def at(self, blocks: np.ndarray, index: np.ndarray) -> np.ndarray:
+        """Return the value of its block for each voxel of an index, (N, 3)."""
+        return np.asarray(blocks[tuple((index * blocks.shape // self.scan.array.shape).T)])
+
+    def away(self, index: np.ndarray) -> np.ndarray:
+        """Return the distance to bone, mm, for each voxel of an index, (N, 3)."""
+        return np.asarray(self.away_mm[tuple((index // self.fold).T)])
 
 
-def _believable(labels: np.ndarray, scan: Scan, anatomy: Anatomy, levels: _Levels) -> np.ndarray:
-    """Drop the pieces that noise explains, and number the others anew."""
+def _away(skeleton: np.ndarray, fold: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.ndarray:
+    """Return the distance to bone, mm, float32, on every ``fold`` voxels; infinite where there is no bone."""
+    some = skeleton[tuple(slice(None, None, int(step)) for step in fold)]
+    if not some.any():
+        return np.full(some.shape, np.inf, np.float32)
+    return ndimage.distance_transform_edt(~some, sampling=spacing_zyx_mm * fold).astype(np.float32)
+
+
+def _pieces(sight: _Sight, contrast: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the label image of mineral, and for all else that is dense why it is none."""
+    scan, anatomy = sight.scan, sight.anatomy
+    left_out = np.zeros(scan.array.shape, np.uint8)
+    left_out[(scan.array >= sight.physical) & ~anatomy.body] = Reason.OUTSIDE_BODY
+    inside = anatomy.body & ~sight.skeleton
+    faint = sight.physical - FAINT_HU
+    index = np.argwhere(((sight.smooth >= faint) | (scan.array >= sight.physical)) & inside)
+    at = tuple(index.T)
+    smooth, hu = sight.smooth[at], scan.array[at]
+    raw_sd, smooth_sd = sight.at(sight.raw_blocks, index), sight.at(sight.smooth_blocks, index)
+    away = sight.away(index)
+    halo = HALO_HU * np.clip(1 - away / HALO_MM, 0, 1)
+    outskirts = smooth >= np.maximum(faint, sight.tissue + SMOOTH_FACTOR * smooth_sd) + halo
+    bright = hu >= np.maximum(sight.physical, sight.tissue + NOISE_FACTOR * raw_sd) + halo
+    dense = outskirts | bright
+    left_out[tuple(index[~dense & (hu >= sight.physical) & (halo > 0)].T)] = Reason.BONE_EDGE
+    for name, where in ((Reason.EXCLUDED, anatomy.left_out), (Reason.CONTRAST, contrast)):
+        if where is not None:
+            out = dense & where[at]
+            left_out[tuple(index[out].T)] = name
+            dense &= ~out
+    index, smooth, smooth_sd, away, halo = (part[dense] for part in (index, smooth, smooth_sd, away, halo))
+    mask = np.zeros(scan.array.shape, bool)
+    mask[tuple(index.T)] = True
+    labels = _joined(mask, scan.spacing_zyx_mm)
+    kept = _judged(sight, labels, index, _Values(smooth, smooth_sd, away, halo), left_out)
+    number = np.zeros(int(labels.max()) + 1, labels.dtype)
+    number[kept] = np.arange(1, len(kept) + 1)
+    return number[labels], left_out
+
+
+@dataclass(frozen=True)
+class _Values:
+    """Of each voxel in question: smoothed HU, SD of the smoothed noise, distance to bone, rise of the threshold."""
+
+    smooth: np.ndarray
+    smooth_sd: np.ndarray
+    away: np.ndarray
+    halo: np.ndarray
+
+
+def _judged(sight: _Sight, labels: np.ndarray, index: np.ndarray, values: _Values, left_out: np.ndarray) -> list[int]:
+    """Return the labels that are mineral, and write down why the others are none."""
+    own = labels[tuple(index.T)]
     count = int(labels.max())
     if count == 0:
-        return labels
-    index = np.arange(1, count + 1)
-    voxels = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    rise = np.asarray(ndimage.maximum(scan.array - levels.least, labels, index))
-    enough = (rise >= PEAK_RISE_HU) & (voxels >= LEAST_VOXELS) & (voxels * scan.voxel_volume_mm3 >= LEAST_MM3)
-    # The rest is judged where the pieces are, not all over the field: each in its own box.
-    evidence = np.zeros(count)
-    reach = np.ceil((NOISE_REACH_MM + 3 * SMOOTHING_MM) / scan.spacing_zyx_mm).astype(int)
+        return []
+    names = np.arange(1, count + 1)
+    voxels = np.bincount(own, minlength=count + 1)[1:]
+    needed = _peak_sd(values.smooth_sd) * values.smooth_sd
+    rise = ndimage.maximum(
+        values.smooth - np.maximum(sight.physical + RISE_HU + values.halo, sight.tissue + needed), own, names
+    )
+    far = ndimage.maximum(values.away, own, names)
+    reasons = np.zeros(count + 1, np.uint8)
+    reasons[1:][np.asarray(rise) < 0] = Reason.NOISE
+    reasons[1:][np.asarray(far) <= FRINGE_MM] = Reason.BONE_EDGE
+    reasons[1:][voxels < LEAST_VOXELS] = Reason.TOO_SMALL
+    ends = END_MM / sight.scan.spacing_zyx_mm[0]
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
-        if enough[number - 1]:
-            near = _grow(box, reach, labels.shape)
-            evidence[number - 1] = _evidence(labels[near], number, near, scan, anatomy, levels)
-    keep = np.zeros(count + 1, labels.dtype)
-    good = index[enough & (evidence >= EVIDENCE_SD)]
-    keep[good] = np.arange(1, len(good) + 1)
-    return keep[labels]
+        if reasons[number]:
+            continue
+        size = labels.shape[0]
+        piece = labels[box] == number
+        if sight.scan.array[box][piece].max() >= METAL_HU:
+            reasons[number] = Reason.METAL
+        elif (box[0].start == 0 and box[0].stop <= ends) or (box[0].stop == size and size - box[0].start <= ends):
+            reasons[number] = Reason.FIELD_EDGE
+        elif _summed(sight, labels, number, box) < SUM_SD:
+            reasons[number] = Reason.NOISE
+    why = reasons[own]
+    left_out[tuple(index[why > 0].T)] = why[why > 0]
+    return [int(name) for name in names if not reasons[name]]
 
 
-def _evidence(
-    labels: np.ndarray, number: int, box: tuple[slice, ...], scan: Scan, anatomy: Anatomy, levels: _Levels
-) -> float:
-    """Return the smoothed contrast of a piece in SDs of the smoothed noise of quiet tissue around it."""
-    spacing = scan.spacing_zyx_mm
-    piece = labels == number
-    sigma = SMOOTHING_MM / spacing
-    smooth = ndimage.gaussian_filter(scan.array[box].astype(np.float32), sigma)
-    busy = _dilate(anatomy.skeleton[box] | (labels > 0), 2 * SMOOTHING_MM, spacing)
-    quiet = anatomy.body[box] & ~busy & (np.abs(smooth - levels.tissue) < QUIET_HU)
-    # What smoothing over three times the width leaves: noise and streaks, not anatomy.
-    rough = smooth - ndimage.gaussian_filter(smooth, 3 * sigma * [0, 1, 1])
-    near = quiet & (ndimage.distance_transform_edt(~piece, sampling=spacing) <= NOISE_REACH_MM)
-    spread = 1.4826 * float(np.median(np.abs(rough[near]))) if near.sum() >= LEAST_QUIET_VOXELS else levels.noise
-    peak = float(smooth[piece].max())
-    size = float(np.clip(np.sqrt(piece.sum() * scan.voxel_volume_mm3 / PATCH_MM3), 1, 2))
-    evidence = size * (peak - levels.tissue) / max(spread, levels.noise / 4)
-    # A piece that smoothing takes below the threshold was lifted over it by noise, unless the scan is quiet.
-    return evidence if peak >= float(levels.least.min()) or evidence >= 2 * EVIDENCE_SD else 0.0
+def _summed(sight: _Sight, labels: np.ndarray, number: int, box: tuple[slice, ...]) -> float:
+    """Return the contrast summed over a piece and its border, in SDs of such a sum of noise."""
+    spacing = sight.scan.spacing_zyx_mm
+    near = _grow(box, np.ceil(RING_MM[1] / spacing).astype(int), labels.shape)
+    piece = labels[near] == number
+    gap = ndimage.distance_transform_edt(~piece, sampling=spacing)
+    soft = sight.anatomy.body[near] & ~sight.skeleton[near]
+    ring = soft & (gap > RING_MM[0]) & (gap <= RING_MM[1]) & (labels[near] == 0)
+    hu = sight.scan.array[near]
+    level = float(np.median(hu[ring])) if ring.sum() > RING_VOXELS else sight.tissue
+    summed = soft & (gap <= BORDER_MM)
+    count = int(summed.sum())
+    index = np.argwhere(piece) + [part.start for part in near]
+    sd = float(sight.at(sight.smooth_blocks, index).mean())
+    grains = max(count * sight.scan.voxel_volume_mm3 / GRAIN_MM3, 1.0)
+    return float((hu[summed] - level).sum() / (sd * count / sqrt(grains)))
+
+
+def _joined(mask: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.ndarray:
+    """Label the pieces of a mask; those with a gap below ``JOIN_MM`` get one label, (z, y, x) int32."""
+    return np.where(mask, _label(_dilate(mask, JOIN_MM / 2, spacing_zyx_mm)), 0)
 
 
 def _known(value: float, otherwise: float) -> float:
-    return otherwise if np.isnan(value) else value
+    return otherwise if np.isnan(value) else float(value)
 
 
 def _label(mask: np.ndarray) -> np.ndarray:
@@ -213,9 +362,8 @@ def _grow(box: tuple[slice, ...], reach: np.ndarray, shape: tuple[int, ...]) -> 
 
 
 def _dilate(mask: np.ndarray, radius_mm: float, spacing_zyx_mm: np.ndarray) -> np.ndarray:
-    """Dilate a mask by a ball; a radius below a voxel still takes the neighbours in the slice."""
-    reach = np.maximum(np.floor(radius_mm / spacing_zyx_mm), [0, 1, 1]).astype(int)
+    """Dilate a mask by a ball."""
+    reach = np.floor(radius_mm / spacing_zyx_mm).astype(int)
     axes = [np.arange(-r, r + 1) * size for r, size in zip(reach, spacing_zyx_mm, strict=True)]
     distance = sum(np.square(part) for part in np.meshgrid(*axes, indexing="ij"))
-    least = max(radius_mm, float(spacing_zyx_mm[1:].max()))
-    return ndimage.binary_dilation(mask, np.asarray(distance <= least**2 + 1e-9))
+    return ndimage.binary_dilation(mask, np.asarray(distance <= radius_mm**2 + 1e-9))

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 STEPS = {"anatomy", "lesions", "describe", "registration", "tracking", "burden", "change", "stats"}
-SHARED = {"tables", "types", "errors", "grid"}
+SHARED = {"tables", "types", "errors", "grid", "noise"}
 RANKS = (
     SHARED,
     {"study", "scan", "structures", "conditions", "phantom", "store", "placing", "figures", "words"},

@@ -14,6 +14,9 @@ NOISE_BLOCK_MM = 24.0
 LOWER_QUARTILE = 1.12
 """True SD over the lower quartile of SDs of squares of 25 voxels of correlated noise (simulated)."""
 
+NOISE_STEP_MM = 2.0
+"""Slices nearer than this show the same noise blocks: one of them is measured, mm."""
+
 NOISE_WINDOW_VOXELS = 5
 """Side, voxels, of the square in which noise is measured: larger ones see anatomy."""
 
@@ -24,17 +27,19 @@ def measure_noise(hu: np.ndarray, tissue: np.ndarray, spacing_zyx_mm: np.ndarray
     The SD in small squares of a slice: texture and edges widen some of them, so that in all of soft tissue
     their mode is that of the noise (Christianson 2015, global noise level), and within a block, where a
     streak widens all, their lower quartile. Blocks are cubes of ``NOISE_BLOCK_MM``; one with too little
-    soft tissue has the SD of the whole.
+    soft tissue has the SD of the whole. Of fine slices one every ``NOISE_STEP_MM`` is measured.
     """
     low, high = SOFT_TISSUE_HU
-    values = hu.astype(np.float32)
+    sides = np.maximum(1, np.round(NOISE_BLOCK_MM / spacing_zyx_mm)).astype(int)
+    blocks = np.full(tuple(-(-np.array(hu.shape) // sides)), np.nan)
+    step = max(1, int(NOISE_STEP_MM / spacing_zyx_mm[0]))
+    values, tissue = hu[::step].astype(np.float32), tissue[::step]
+    sides = np.maximum(1, sides // [step, 1, 1])
     window = (1, NOISE_WINDOW_VOXELS, NOISE_WINDOW_VOXELS)
     mean = ndimage.uniform_filter(values, window)
     square = ndimage.uniform_filter(values * values, window)
     inner = ndimage.binary_erosion(tissue, np.ones(window), border_value=1)
     inner &= (mean > low) & (mean < high)
-    sides = np.maximum(1, np.round(NOISE_BLOCK_MM / spacing_zyx_mm)).astype(int)
-    blocks = np.full(tuple(-(-np.array(hu.shape) // sides)), np.nan)
     if inner.sum() < NOISE_WINDOW_VOXELS**3:
         return float("nan"), float("nan"), blocks
     count = NOISE_WINDOW_VOXELS**2
