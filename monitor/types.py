@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Acquisition",
     "Anatomy",
+    "Contrast",
     "Findings",
     "Reason",
     "Registration",
@@ -95,6 +96,23 @@ class Anatomy:
     noise_hu: float
     tissue_hu: float
     noise_blocks_hu: np.ndarray
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Contrast medium found in one scan.
+
+    ``vessels`` is (z, y, x) bool: lumen of vessels, and whatever else is filled with the medium. ``blood_hu`` is
+    the level of the vessels' blood, HU, NaN where no enhanced vessel was seen. ``phase`` is iv where vessels are
+    ``enhanced``, unknown where only the header says so, else none. ``least_hu`` is the lowest HU that may be called
+    mineral beside the medium, NaN where there is none.
+    """
+
+    vessels: np.ndarray
+    blood_hu: float
+    enhanced: bool
+    phase: str
+    least_hu: float
 
 
 class Reason(IntEnum):
