@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from monitor import burden, change, grid, store, tables, tracking
+from monitor import burden, change, contrast, grid, store, tables, tracking
 from monitor.study import Visit
 from monitor.types import Registration
 
@@ -326,6 +326,8 @@ _LOOKED = (
     "slice_thickness_mm",
     "slice_increment_mm",
     "contrast",
+    "contrast_found",
+    "blood_hu",
     "manufacturer",
     "ctdi_vol_mgy",
     "dlp_mgy_cm",
@@ -356,7 +358,9 @@ def _burden_rows(known: list[_Known], rows: pd.DataFrame) -> pd.DataFrame:
     for visit_id in dict.fromkeys(one.visit.visit_id for one in known):
         one = next(one for one in known if one.visit.visit_id == visit_id)
         sums = burden.totals(rows[rows["visit_id"] == visit_id])
-        parts.append(pd.DataFrame([{**one.common(), **row} for row in sums.to_dict("records")]))
+        rule = _rule_beside(_acquired(one))
+        rows_here = [{**one.common(), **row, "rule_id": row["rule_id"] + rule} for row in sums.to_dict("records")]
+        parts.append(pd.DataFrame(rows_here))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -369,9 +373,13 @@ def _change_rows(known: list[_Known], visits: pd.DataFrame, rows: pd.DataFrame) 
     found = []
     for start, end, comparison in change.pairs(visits.drop_duplicates("visit_id"), sums):
         may = change.comparable(acquired[start], acquired[end])
+        presence = change.presence_only(acquired[start], acquired[end])
+        rule = _rule_beside(acquired[start], acquired[end])
         for subject, before, after in _subjects(at[start], at[end]):
             for quantity in COMPARED:
-                verdict = change.compare(before[quantity], after[quantity], years=years[end] - years[start], may=may)
+                verdict = change.compare(
+                    before[quantity], after[quantity], years=years[end] - years[start], may=may, presence=presence
+                )
                 found.append(
                     {
                         "patient_id": known[0].visit.patient_id,
@@ -380,12 +388,18 @@ def _change_rows(known: list[_Known], visits: pd.DataFrame, rows: pd.DataFrame) 
                         "comparison": comparison,
                         **subject,
                         "quantity": quantity,
-                        "rule_id": burden.RULES[quantity],
+                        "rule_id": burden.RULES[quantity] + rule,
                         "unit": burden.UNITS[quantity],
                         **verdict,
                     }
                 )
     return pd.DataFrame(found) if found else tables.empty("changes")
+
+
+def _rule_beside(*scans: change.Acquired) -> str:
+    """Return what to add to a quantity's rule where scans hold contrast medium."""
+    enhanced = all(one["contrast_found"] == "iv" for one in scans)
+    return f";{contrast.RULE}" if enhanced else ""
 
 
 _Amount = dict[str, dict[str, float]]

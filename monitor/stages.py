@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from monitor import admit, anatomy, burden, describe, figures, grid, lesions, registration, scan, store
+from monitor import admit, anatomy, burden, contrast, describe, figures, grid, lesions, registration, scan, store
 from monitor.record import Measured
 from monitor.study import MASKS, Visit
 from monitor.types import Anatomy, Registration, RegistrationError, Scan
@@ -78,6 +78,7 @@ def look(unit: Unit) -> None:
     image = load(unit.visit)
     given = read_masks(unit.visit, image)
     found = anatomy.find(image, skeleton=given.get("skeleton_mask"), exclude=given.get("exclude_mask"))
+    seen = contrast.find(image, found, said=image.acquisition.contrast)
     pieces = lesions.find(image, found, mask=given.get("lesion_mask"))
 
     masks = {
@@ -85,6 +86,7 @@ def look(unit: Unit) -> None:
         "skeleton": found.skeleton,
         "left_out": found.left_out,
         "mineral": pieces.labels > 0,
+        "contrast": seen.vessels,
         **({} if image.imaged is None else {"imaged": image.imaged}),
     }
 
@@ -98,6 +100,9 @@ def look(unit: Unit) -> None:
                     "tissue_hu": found.tissue_hu,
                     "threshold_hu": pieces.threshold_hu,
                     "lod_mm3": pieces.lod_mm3,
+                    "contrast_found": seen.phase,
+                    "blood_hu": seen.blood_hu,
+                    "least_hu": seen.least_hu,
                     "modality": image.modality,
                     "body_mm3": float(found.body.sum() * image.voxel_volume_mm3),
                     "slices": admit.slice_hashes(image.array),
@@ -286,7 +291,13 @@ def body_mm3(unit: Unit) -> float:
 
 def parameters() -> dict[str, object]:
     """Return every named threshold of the steps, for ``run.json``."""
-    steps = {"anatomy": anatomy, "lesions": lesions, "registration": registration, "burden": burden}
+    steps = {
+        "anatomy": anatomy,
+        "contrast": contrast,
+        "lesions": lesions,
+        "registration": registration,
+        "burden": burden,
+    }
     steps |= {f"registration.{part.__name__.rpartition('.')[2]}": part for part in registration.PARTS}
     return {
         f"{name}.{key}": value
