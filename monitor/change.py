@@ -104,7 +104,8 @@ def _agents(one: Acquired, two: Acquired) -> _Found:
         apart = abs(a - b) > PHASE_HU
         return apart, f"contrast in {'other' if apart else 'both, same'} phase: blood {a:.0f} and {b:.0f} HU"
     if agents == {"iv"}:
-        return False, "contrast iv, its phase unknown"
+        alone = isnan(a) != isnan(b)
+        return alone, "contrast iv in both, seen in one" if alone else ""
     return False, "contrast unknown" if agents & {"unknown", "unseen"} else ""
 
 
