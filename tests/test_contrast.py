@@ -6,6 +6,7 @@ from math import nan
 import numpy as np
 import pytest
 
+import monitor
 from benchmarks import pairs
 from monitor import anatomy, change, contrast, phantom
 from tests.made import Ball, limb
@@ -107,6 +108,41 @@ def test_turning_the_scan_turns_the_vessels():
 def test_real_plain_scans_are_plain(name):
     """No real scan here holds contrast: the trunk's aorta has 43 HU; ribs, marrow and tendons are no vessels."""
     assert not found(pairs.real(name)).enhanced
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Give the tables of a child scanned without contrast, then twice with it."""
+    folder = tmp_path_factory.mktemp("study")
+    visits = phantom.series(
+        "myositis", visits=3, contrast_hu=[nan, BLOOD_HU, BLOOD_HU - 20], spacing_mm=(1.5, 1.5, 2.0), lesions=["shell"]
+    )
+    rows = [f"P001,{one.visit_id},{one.date.isoformat()},{one.visit_id}" for one in visits]
+    for one in visits:
+        phantom.write_dicom(one, folder / one.visit_id)
+    (folder / "visits.csv").write_text("\n".join(["patient_id,visit_id,date,path", *rows]) + "\n")
+    return monitor.follow(folder).tables
+
+
+def test_visits_say_what_was_found(results):
+    """Table visits tells header, image and the level of blood of each scan."""
+    visits = results["visits"]
+    assert visits["contrast"].tolist() == ["unknown", "iv", "iv"]
+    assert visits["contrast_found"].tolist() == ["none", "iv", "iv"]
+    assert np.allclose(visits["blood_hu"], [nan, BLOOD_HU, BLOOD_HU - 20], atol=16, equal_nan=True)
+
+
+def test_pairs_are_compared_within_a_phase(results):
+    """The pair with contrast has numbers and a rule that names the threshold; contrast against plain has none."""
+    total = results["changes"].query("compartment == 'total' and quantity == 'excess_hu_mm3'")
+    mixed, alike = (
+        total[(total["from_visit"] == a) & (total["to_visit"] == b)].iloc[0] for a, b in (("V0", "V1"), ("V1", "V2"))
+    )
+    assert (mixed["verdict"], mixed["why"]) == ("not_comparable", "contrast iv and none seen: presence or absence only")
+    assert np.isnan(mixed["change"])
+    assert alike["verdict"] != "not_comparable"
+    assert contrast.RULE in alike["rule_id"]
+    assert contrast.RULE not in mixed["rule_id"]
 
 
 PLAIN = {"modality": "CT", "kvp": 120.0, "kernel": "B", "slice_thickness_mm": 1.0, "contrast": "none"}
