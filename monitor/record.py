@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from monitor import burden, change, contrast, grid, store, tables, tracking
+from monitor import burden, change, contrast, grid, lesions, store, tables, tracking
 from monitor.study import Visit
 from monitor.types import Registration
 
@@ -20,6 +20,9 @@ YEAR_DAYS = 365.25
 
 BODY_POINTS = 4000
 """Points of the baseline's body that are looked for in each field: the fraction's error is below 1 %."""
+
+PEAK_SD = 2.0
+"""By how many SDs of the noise the highest of a lesion's voxels lies above its mineral: the largest of 20 to 50."""
 
 COMPARED = ("volume_mm3", "excess_hu_mm3", "mass_mg")
 """Quantities with an error of their own, so that a change can be judged."""
@@ -224,7 +227,8 @@ def _lesion_rows(known: list[_Known], place: dict[tuple[str, str], _Place], trac
     """Return a row a lesion and visit with all amounts; untracked pieces of an unplaced visit have no lesion_id."""
     rows: list[dict[str, object]] = []
     last: dict[int, np.ndarray] = {}
-    for one in known:
+    peak_hu: dict[int, float] = {}
+    for number, one in enumerate(known):
         pieces = one.pieces.set_index("label")
         tracked = track[track["visit_id"] == "\t".join(one.key)]
         if one.key not in place:
@@ -234,11 +238,16 @@ def _lesion_rows(known: list[_Known], place: dict[tuple[str, str], _Place], trac
             row["visit_id"] = one.visit.visit_id
             if pd.notna(link["label"]):
                 row |= {str(name): value for name, value in pieces.loc[int(link["label"])].items()}
+                if row["status"] == "new" and all(_hides(each, row["peak_hu"]) for each in known[:number]):
+                    row["status"] = "first_seen"
                 if one.key in place:
+                    peak_hu[int(link["lesion_id"])] = row["peak_hu"]
                     last[int(link["lesion_id"])] = place[one.key].to_baseline(_point(row))
             else:
+                if row["status"] == "resolved" and _hides(one, peak_hu[int(link["lesion_id"])]):
+                    row["status"] = "not_in_field"
                 where = place[one.key].from_baseline(last[int(link["lesion_id"])])[0]
-                row |= _absent(str(link["status"]), where, one.look["lod_mm3"])
+                row |= _absent(str(row["status"]), where, one.look["lod_mm3"])
             rows.append(row)
     empty = [
         "patient_id",
@@ -260,6 +269,13 @@ def _lesion_rows(known: list[_Known], place: dict[tuple[str, str], _Place], trac
         table[high] = table[value] + burden.Z95 * table[sd]
     table["mineral_fraction"] = (table["volume_mm3"] / table["envelope_mm3"]).where(table["envelope_mm3"] > 0)
     return table
+
+
+def _hides(one: _Known, peak_hu: float) -> bool:
+    """Tell whether mineral of this peak would stay unseen beside the contrast medium of a scan."""
+    enhanced = one.look["contrast_found"] == "iv"
+    needed = one.look["threshold_hu"] + lesions.PEAK_RISE_HU + PEAK_SD * one.look["noise_hu"]
+    return bool(enhanced and peak_hu < needed)
 
 
 def _carried(table: pd.DataFrame) -> pd.Series:
