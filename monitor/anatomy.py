@@ -43,7 +43,8 @@ def find(scan: Scan, *, skeleton: np.ndarray | None = None, exclude: np.ndarray 
     bones = find_skeleton(hu, body, scan.spacing_zyx_mm) if skeleton is None else np.asarray(skeleton, bool)
     left_out = np.zeros(hu.shape, bool) if exclude is None else np.asarray(exclude, bool)
     noise_hu, tissue_hu, blocks = measure_noise(hu, body & ~bones, scan.spacing_zyx_mm)
-    return Anatomy(body, bones, left_out, noise_hu=noise_hu, tissue_hu=tissue_hu, noise_blocks_hu=blocks)
+    edge = bodies.find_field_edge(scan, body)
+    return Anatomy(body, bones, left_out, noise_hu, tissue_hu, blocks, edge)
 
 
 def foreground(scan: Scan) -> Anatomy:

@@ -106,6 +106,7 @@ class _Piece:
     noise_factor: float
     voxel_mm3: float
     spacing_zyx_mm: np.ndarray
+    threshold_hu: float
 
 
 def measure(scan: Scan, anatomy: Anatomy, findings: Findings) -> pd.DataFrame:
@@ -251,6 +252,7 @@ def _cut(scan: Scan, anatomy: Anatomy, findings: Findings, label: int, box: tupl
         noise_factor=factor,
         voxel_mm3=scan.voxel_volume_mm3,
         spacing_zyx_mm=spacing,
+        threshold_hu=findings.threshold_hu,
     )
 
 
@@ -284,7 +286,7 @@ def _amounts(piece: _Piece, scan: Scan) -> dict[str, object]:
         "volume_hi_mm3": high,
         "volume_sd_mm3": volume_sd,
         "envelope_mm3": max(volume, _envelope(piece, fraction)),
-        "threshold_volume_mm3": float(piece.mineral.sum() * voxel),
+        "threshold_volume_mm3": float((piece.mineral & (piece.hu >= piece.threshold_hu)).sum() * voxel),
         "excess_hu_mm3": excess,
         "excess_sd_hu_mm3": sd,
         "mass_mg": excess * factor,

@@ -20,6 +20,10 @@ SLICE_RATIO = 1.25
 KVP_TOLERANCE = 1.0
 """Tube voltages further apart than this, kV, are not compared: the HU of calcium moves by 1 % a kV."""
 
+PHASE_HU = 60.0
+"""Blood of two enhanced scans further apart than this, HU, is of two phases: arterial is 100 HU and more above venous,
+and what lies under the raised threshold differs."""
+
 Acquired = Mapping[str, str | float | None]
 """A row of table ``visits`` as a dict."""
 
@@ -91,10 +95,37 @@ def _makers(one: Acquired, two: Acquired) -> _Found:
 
 
 def _agents(one: Acquired, two: Acquired) -> _Found:
-    agents = {_text(each["contrast"]) or "unknown" for each in (one, two)}
-    if agents == {"iv", "none"}:
-        return True, "contrast iv and none"
-    return False, "contrast unknown" if "unknown" in agents else ""
+    agents = {_agent(each) for each in (one, two)}
+    if presence_only(one, two):
+        seen = "" if "none" in agents else " seen"
+        return True, f"contrast iv and none{seen}"
+    a, b = (_number(each.get("blood_hu")) for each in (one, two))
+    if agents == {"iv"} and not (isnan(a) or isnan(b)):
+        apart = abs(a - b) > PHASE_HU
+        return apart, f"contrast in {'other' if apart else 'both, same'} phase: blood {a:.0f} and {b:.0f} HU"
+    if agents == {"iv"}:
+        alone = isnan(a) != isnan(b)
+        return alone, "contrast iv in both, seen in one" if alone else ""
+    return False, "contrast unknown" if agents & {"unknown", "unseen"} else ""
+
+
+def presence_only(one: Acquired, two: Acquired) -> bool:
+    """Tell whether contrast medium is in one of two scans alone: a lesion is there or not, amounts say nothing.
+
+    >>> plain = {"contrast": "unknown", "contrast_found": "none"}
+    >>> presence_only(plain, {"contrast": "unknown", "contrast_found": "iv"}), presence_only(plain, plain)
+    (True, False)
+    """
+    agents = {_agent(each) for each in (one, two)}
+    return "iv" in agents and bool(agents & {"none", "unseen"})
+
+
+def _agent(one: Acquired) -> str:
+    """Return iv, none, unseen (the header is silent and the image shows none) or unknown; the image wins."""
+    said, found = _text(one["contrast"]), _text(one.get("contrast_found"))
+    if found == "iv" or said in ("iv", "none"):
+        return "iv" if found == "iv" else said
+    return "unseen" if found == "none" else "unknown"
 
 
 def detectable(before_sd: float, after_sd: float, before: float, after: float) -> float:
@@ -108,7 +139,12 @@ def detectable(before_sd: float, after_sd: float, before: float, after: float) -
 
 
 def compare(
-    before: dict[str, float], after: dict[str, float], *, years: float, may: tuple[bool, str] = (True, "")
+    before: dict[str, float],
+    after: dict[str, float],
+    *,
+    years: float,
+    may: tuple[bool, str] = (True, ""),
+    presence: bool = False,
 ) -> dict[str, object]:
     """Compare one amount at two visits.
 
@@ -120,14 +156,16 @@ def compare(
         Time between.
     may : (bool, str)
         Of ``comparable``.
+    presence : bool
+        Of ``presence_only``: then no change is given as a number.
 
     Returns
     -------
     dict
         The numeric columns of table ``changes``, ``verdict`` and ``why``.
     """
-    change = after["value"] - before["value"]
-    least = detectable(before["sd"], after["sd"], before["value"], after["value"])
+    change = nan if presence else after["value"] - before["value"]
+    least = nan if presence else detectable(before["sd"], after["sd"], before["value"], after["value"])
     amounts: dict[str, object] = {
         "before": before["value"],
         "after": after["value"],
@@ -138,6 +176,8 @@ def compare(
         "change_per_year": change / years if years > 0 else nan,
         "detectable": least,
     }
+    if presence:
+        may = may[0], f"{may[1]}: presence or absence only"
     return {**amounts, **_verdict(change, least, may)}
 
 

@@ -168,7 +168,7 @@ def limit_of_detection_mm3(scan: Scan, physical_hu: float, *, smooth_noise_hu: f
     The ball of ``DENSE_HU`` contrast whose peak, after the scan's blur and the matched filter, exceeds what a piece
     must reach by 1.28 SD of the smoothed noise.
     """
-    contrast = max(physical_hu + RISE_HU - tissue_hu, _peak_sd(smooth_noise_hu) * smooth_noise_hu)
+    contrast = max(physical_hu + RISE_HU - tissue_hu, float(_peak_hu(np.array(smooth_noise_hu))))
     needed = (contrast + POWER_SD * smooth_noise_hu) / DENSE_HU
     spacing = scan.spacing_zyx_mm
     thick = _known(scan.acquisition.slice_thickness_mm, spacing[0])
@@ -182,9 +182,9 @@ def limit_of_detection_mm3(scan: Scan, physical_hu: float, *, smooth_noise_hu: f
     return max(4 / 3 * pi * radius**3, LEAST_VOXELS * scan.voxel_volume_mm3 / 2)
 
 
-def _peak_sd(smooth_noise_hu: np.ndarray | float) -> np.ndarray | float:
-    """Return how many SDs of the smoothed noise a piece must reach: more where the noise is streaks."""
-    return np.interp(smooth_noise_hu, STREAKS_HU, (PEAK_SD, STREAK_SD))
+def _peak_hu(smooth_sd_hu: np.ndarray) -> np.ndarray:
+    """Return how far above soft tissue a smoothed piece must reach, HU: farther where the noise is streaks."""
+    return np.asarray(np.interp(smooth_sd_hu, STREAKS_HU, (PEAK_SD, STREAK_SD)) * smooth_sd_hu)
 
 
 @dataclass(frozen=True)
@@ -263,16 +263,18 @@ def _pieces(sight: _Sight, contrast: np.ndarray | None) -> tuple[np.ndarray, np.
     bright = hu >= np.maximum(sight.physical, sight.tissue + NOISE_FACTOR * raw_sd) + halo
     dense = outskirts | bright
     left_out[tuple(index[~dense & (hu >= sight.physical) & (halo > 0)].T)] = Reason.BONE_EDGE
-    for name, where in ((Reason.EXCLUDED, anatomy.left_out), (Reason.CONTRAST, contrast)):
+    told = ((Reason.EXCLUDED, anatomy.left_out), (Reason.CONTRAST, contrast), (Reason.FIELD_EDGE, anatomy.field_edge))
+    for name, where in told:
         if where is not None:
             out = dense & where[at]
             left_out[tuple(index[out].T)] = name
             dense &= ~out
-    index, smooth, smooth_sd, away, halo = (part[dense] for part in (index, smooth, smooth_sd, away, halo))
+    index = index[dense]
+    values = _Values(smooth[dense], smooth_sd[dense], away[dense], halo[dense])
     mask = np.zeros(scan.array.shape, bool)
     mask[tuple(index.T)] = True
     labels = _joined(mask, scan.spacing_zyx_mm)
-    kept = _judged(sight, labels, index, _Values(smooth, smooth_sd, away, halo), left_out)
+    kept = _judged(sight, labels, index, values, left_out)
     number = np.zeros(int(labels.max()) + 1, labels.dtype)
     number[kept] = np.arange(1, len(kept) + 1)
     return number[labels], left_out
@@ -296,10 +298,8 @@ def _judged(sight: _Sight, labels: np.ndarray, index: np.ndarray, values: _Value
         return []
     names = np.arange(1, count + 1)
     voxels = np.bincount(own, minlength=count + 1)[1:]
-    needed = _peak_sd(values.smooth_sd) * values.smooth_sd
-    rise = ndimage.maximum(
-        values.smooth - np.maximum(sight.physical + RISE_HU + values.halo, sight.tissue + needed), own, names
-    )
+    needed = np.maximum(sight.physical + RISE_HU + values.halo, sight.tissue + _peak_hu(values.smooth_sd))
+    rise = ndimage.maximum(values.smooth - needed, own, names)
     far = ndimage.maximum(values.away, own, names)
     reasons = np.zeros(count + 1, np.uint8)
     reasons[1:][np.asarray(rise) < 0] = Reason.NOISE

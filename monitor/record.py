@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from monitor import burden, change, describe, grid, store, tables, tracking
+from monitor import burden, change, contrast, describe, grid, store, tables, tracking
 from monitor.study import Visit
 from monitor.types import Registration
 
@@ -22,6 +22,12 @@ YEAR_DAYS = 365.25
 
 BODY_POINTS = 4000
 """Points of the baseline's body that are looked for in each field: the fraction's error is below 1 %."""
+
+PEAK_RISE_HU = 60.0
+"""How far the highest voxel of the least lesion that is surely found lies above the threshold, HU (balls of 10 mm³)."""
+
+PEAK_SD = 2.0
+"""By how many SDs of the noise the highest of a lesion's voxels lies above its mineral: the largest of 20 to 50."""
 
 COMPARED = ("volume_mm3", "excess_hu_mm3", "mass_mg")
 """Quantities with an error of their own, so that a change can be judged."""
@@ -304,7 +310,8 @@ def _lesion_rows(known: list[_Known], place: dict[tuple[str, str], _Place], trac
     """Return a row a lesion and visit with all amounts; untracked pieces of an unplaced visit have no lesion_id."""
     rows: list[dict[str, object]] = []
     last: dict[int, np.ndarray] = {}
-    for one in known:
+    peak_hu: dict[int, float] = {}
+    for number, one in enumerate(known):
         pieces = one.pieces.set_index("label")
         tracked = track[track["visit_id"] == "\t".join(one.key)]
         if one.key not in place:
@@ -316,11 +323,16 @@ def _lesion_rows(known: list[_Known], place: dict[tuple[str, str], _Place], trac
                 piece = {str(name): value for name, value in pieces.loc[int(link["label"])].items()}
                 cut = link["status"] == "not_in_field"
                 row |= {"compartment": piece["compartment"]} if cut else piece
+                if row["status"] == "new" and all(_hides(each, float(piece["peak_hu"])) for each in known[:number]):
+                    row["status"] = "first_seen"
                 if one.key in place and not (cut and int(link["lesion_id"]) in last):
                     last[int(link["lesion_id"])] = place[one.key].to_baseline(_point(piece))
+                    peak_hu[int(link["lesion_id"])] = float(piece["peak_hu"])
             else:
+                if row["status"] == "resolved" and _hides(one, peak_hu[int(link["lesion_id"])]):
+                    row["status"] = "not_in_field"
                 where = place[one.key].from_baseline(last[int(link["lesion_id"])])[0]
-                row |= _absent(str(link["status"]), where, one.look["lod_mm3"])
+                row |= _absent(str(row["status"]), where, one.look["lod_mm3"])
             rows.append(row)
     empty = [
         "patient_id",
@@ -367,6 +379,13 @@ def settled(rows: pd.DataFrame, column: str) -> pd.Series:
         most = volumes.groupby(words, sort=False).sum().idxmax()
         found[(rows["lesion_id"] == part["lesion_id"].iloc[0]).fillna(False)] = most
     return found
+
+
+def _hides(one: _Known, peak_hu: float) -> bool:
+    """Tell whether mineral of this peak would stay unseen beside the contrast medium of a scan."""
+    enhanced = one.look["contrast_found"] == "iv"
+    needed = one.look["threshold_hu"] + PEAK_RISE_HU + PEAK_SD * one.look["noise_hu"]
+    return bool(enhanced and peak_hu < needed)
 
 
 def _absent(status: str, where_mm: np.ndarray, lod_mm3: float) -> dict[str, object]:
@@ -427,6 +446,8 @@ _LOOKED = (
     "slice_thickness_mm",
     "slice_increment_mm",
     "contrast",
+    "contrast_found",
+    "blood_hu",
     "manufacturer",
     "ctdi_vol_mgy",
     "dlp_mgy_cm",
@@ -457,7 +478,9 @@ def _burden_rows(known: list[_Known], rows: pd.DataFrame) -> pd.DataFrame:
     for visit_id in dict.fromkeys(one.visit.visit_id for one in known):
         one = next(one for one in known if one.visit.visit_id == visit_id)
         sums = burden.totals(rows[rows["visit_id"] == visit_id])
-        parts.append(pd.DataFrame([{**one.common(), **row} for row in sums.to_dict("records")]))
+        rule = _rule_beside(_acquired(one))
+        rows_here = [{**one.common(), **row, "rule_id": row["rule_id"] + rule} for row in sums.to_dict("records")]
+        parts.append(pd.DataFrame(rows_here))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -470,9 +493,13 @@ def _change_rows(known: list[_Known], visits: pd.DataFrame, rows: pd.DataFrame) 
     found = []
     for start, end, comparison in change.pairs(visits.drop_duplicates("visit_id"), sums):
         may = change.comparable(acquired[start], acquired[end])
+        presence = change.presence_only(acquired[start], acquired[end])
+        rule = _rule_beside(acquired[start], acquired[end])
         for subject, before, after in _subjects(at[start], at[end]):
             for quantity in COMPARED:
-                verdict = change.compare(before[quantity], after[quantity], years=years[end] - years[start], may=may)
+                verdict = change.compare(
+                    before[quantity], after[quantity], years=years[end] - years[start], may=may, presence=presence
+                )
                 found.append(
                     {
                         "patient_id": known[0].visit.patient_id,
@@ -481,12 +508,18 @@ def _change_rows(known: list[_Known], visits: pd.DataFrame, rows: pd.DataFrame) 
                         "comparison": comparison,
                         **subject,
                         "quantity": quantity,
-                        "rule_id": burden.RULES[quantity],
+                        "rule_id": burden.RULES[quantity] + rule,
                         "unit": burden.UNITS[quantity],
                         **verdict,
                     }
                 )
     return pd.DataFrame(found) if found else tables.empty("changes")
+
+
+def _rule_beside(*scans: change.Acquired) -> str:
+    """Return what to add to a quantity's rule where scans hold contrast medium."""
+    enhanced = all(one["contrast_found"] == "iv" for one in scans)
+    return f";{contrast.RULE}" if enhanced else ""
 
 
 _Amount = dict[str, dict[str, float]]

@@ -12,7 +12,20 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from monitor import admit, anatomy, burden, describe, figures, grid, lesions, registration, scan, store, structures
+from monitor import (
+    admit,
+    anatomy,
+    burden,
+    contrast,
+    describe,
+    figures,
+    grid,
+    lesions,
+    registration,
+    scan,
+    store,
+    structures,
+)
 from monitor.record import Measured
 from monitor.structures import Structures
 from monitor.study import MASKS, Visit
@@ -81,15 +94,20 @@ def look(unit: Unit) -> None:
     given = read_masks(unit.visit, image)
     named = read_structures(unit.visit, image)
     found = anatomy.find(image, skeleton=given.get("skeleton_mask"), exclude=given.get("exclude_mask"))
+    seen = contrast.find(image, found, said=image.acquisition.contrast)
+    if "skeleton_mask" not in given:
+        found = replace(found, skeleton=found.skeleton & ~seen.vessels)
     found = replace(found, skeleton=with_bones(unit.visit, found.skeleton, found.body, named))
-    pieces = lesions.find(image, found, mask=given.get("lesion_mask"))
+    pieces = lesions.find(image, found, mask=given.get("lesion_mask"), contrast=seen.vessels, least_hu=seen.least_hu)
 
     masks = {
         "body": found.body,
         "skeleton": found.skeleton,
         "left_out": found.left_out,
         "mineral": pieces.labels > 0,
+        "contrast": seen.vessels,
         **({} if image.imaged is None else {"imaged": image.imaged}),
+        **({} if found.field_edge is None else {"field_edge": found.field_edge}),
     }
 
     def write(folder: Path) -> None:
@@ -104,6 +122,9 @@ def look(unit: Unit) -> None:
                     "tissue_hu": found.tissue_hu,
                     "threshold_hu": pieces.threshold_hu,
                     "lod_mm3": pieces.lod_mm3,
+                    "contrast_found": seen.phase,
+                    "blood_hu": seen.blood_hu,
+                    "least_hu": seen.least_hu,
                     "modality": image.modality,
                     "body_mm3": float(found.body.sum() * image.voxel_volume_mm3),
                     "slices": admit.slice_hashes(image.array),
@@ -212,10 +233,12 @@ def _measure(own: Placed, first: Placed, key: str) -> Path:
     found = looked(unit, image)
     if unit.visit.skeleton_mask is None and first.unit.key != unit.key and not (own.refused or first.refused):
         found = known_skeleton(own, first, image, found)
+        found = replace(found, skeleton=found.skeleton & ~medium(unit, image)[0])
     given = read_masks(unit.visit, image)
+    seen, least_hu = medium(unit, image)
     named = known_structures(unit)
     found = replace(found, skeleton=with_bones(unit.visit, found.skeleton, found.body, named))
-    pieces = lesions.find(image, found, mask=given.get("lesion_mask"))
+    pieces = lesions.find(image, found, mask=given.get("lesion_mask"), contrast=seen, least_hu=least_hu)
     where = _described(unit, image, found, pieces, given.get("compartment_mask"), named)
     table = burden.measure(image, found, pieces).merge(where, on="label")
 
@@ -328,9 +351,13 @@ def body_mm3(unit: Unit) -> float:
 
 def parameters() -> dict[str, object]:
     """Return every named threshold of the steps, for ``run.json``."""
-    steps = {"anatomy": anatomy, "lesions": lesions, "registration": registration, "burden": burden}
-    steps |= {"describe": describe}
-    for name, parts in (("registration", registration.PARTS), ("describe", describe.PARTS)):
+    steps = {"anatomy": anatomy, "contrast": contrast, "lesions": lesions, "registration": registration}
+    steps |= {"burden": burden, "describe": describe}
+    for name, parts in (
+        ("anatomy", anatomy.PARTS),
+        ("registration", registration.PARTS),
+        ("describe", describe.PARTS),
+    ):
         steps |= {f"{name}.{part.__name__.rpartition('.')[2]}": part for part in parts}
     return {
         f"{name}.{key}": value
@@ -411,14 +438,19 @@ def looked(unit: Unit, image: Scan) -> Anatomy:
     body, skeleton, left_out = (_unpacked(unit, name, image) for name in ("body", "skeleton", "left_out"))
     with np.load(unit.folder / "masks.npz") as kept:
         blocks = kept["noise_blocks"]
-    return Anatomy(
-        body, skeleton, left_out, noise_hu=said["noise_hu"], tissue_hu=said["tissue_hu"], noise_blocks_hu=blocks
-    )
+        edge = _unpacked(unit, "field_edge", image) if "field_edge" in kept else None
+    return Anatomy(body, skeleton, left_out, said["noise_hu"], said["tissue_hu"], blocks, edge)
 
 
 def mineral(unit: Unit, image: Scan) -> np.ndarray:
     """Return the mineral of the first pass, (z, y, x) bool."""
     return _unpacked(unit, "mineral", image)
+
+
+def medium(unit: Unit, image: Scan) -> tuple[np.ndarray, float]:
+    """Return where contrast medium is, (z, y, x) bool, and the least HU of mineral beside it; NaN without medium."""
+    least_hu = float(json.loads((unit.folder / "look.json").read_text())["least_hu"])
+    return _unpacked(unit, "contrast", image), least_hu
 
 
 def known_skeleton(own: Placed, first: Placed, image: Scan, found: Anatomy) -> Anatomy:

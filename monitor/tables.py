@@ -58,6 +58,10 @@ VISITS: Schema = (
     _mm("slice_thickness_mm", "nominal slice thickness"),
     _mm("slice_increment_mm", "distance of slice centres"),
     Column("contrast", TEXT, "", "none, iv or unknown"),
+    Column(
+        "contrast_found", TEXT, "", "iv: enhanced vessels in the image; none: none; unknown: only the header says iv"
+    ),
+    _hu("blood_hu", "level of the enhanced vessels' blood; empty where none was seen"),
     Column("manufacturer", TEXT, "", "maker of the scanner"),
     Column("ctdi_vol_mgy", NUMBER, "mGy", "volume CT dose index, mean over the slices"),
     Column(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Acquisition",
     "Anatomy",
+    "Contrast",
     "Findings",
     "Reason",
     "Registration",
@@ -87,6 +88,7 @@ class Anatomy:
     ``left_out`` is what a reader excluded; ``noise_hu`` is the SD of the noise and ``tissue_hu`` the level
     of soft tissue, both HU and NaN where there was too little soft tissue to tell. ``noise_blocks_hu`` is
     the noise block by block, (bz, by, bx) for blocks of equal size that tile the scan from its first voxel.
+    ``field_edge`` is where the scanner's round field cuts the body and HU rise towards its edge; None: nowhere.
     """
 
     body: np.ndarray
@@ -95,6 +97,24 @@ class Anatomy:
     noise_hu: float
     tissue_hu: float
     noise_blocks_hu: np.ndarray
+    field_edge: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Contrast medium found in one scan.
+
+    ``vessels`` is (z, y, x) bool: lumen of vessels, and whatever else is filled with the medium. ``blood_hu`` is
+    the level of the vessels' blood, HU, NaN where no enhanced vessel was seen. ``phase`` is iv where vessels are
+    ``enhanced``, unknown where only the header says so, else none. ``least_hu`` is the lowest HU that may be called
+    mineral beside the medium, NaN where there is none.
+    """
+
+    vessels: np.ndarray
+    blood_hu: float
+    enhanced: bool
+    phase: str
+    least_hu: float
 
 
 class Reason(IntEnum):

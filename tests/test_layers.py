@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-STEPS = {"anatomy", "lesions", "describe", "registration", "tracking", "burden", "change", "stats"}
+STEPS = {"anatomy", "contrast", "lesions", "describe", "registration", "tracking", "burden", "change", "stats"}
 SHARED = {"tables", "types", "errors", "grid", "noise"}
 RANKS = (
     SHARED,

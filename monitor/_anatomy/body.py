@@ -20,6 +20,27 @@ TABLE_THICKNESS_MM = 9.0
 BODY_PART_MM3 = 20_000.0
 """Smallest separate piece of body, mm³: a finger of an infant is about 2 cm³, a thumb-sized pad is less dense."""
 
+PADDING_HU = -950.0
+"""What lies beyond the scanner's round field is at or below this, HU, without a border of partial volume."""
+
+CUT_HU = 150.0
+"""A voxel of body as dense as this beside padding, HU, is cut: skin that air borders is blurred."""
+
+CUT_MM2 = 300.0
+"""Least area of body that is cut, mm²: teeth and metal in air show less."""
+
+CUPPING_MM = 45.0
+"""How far into the body HU rise towards such an edge, mm (limb-ct 005: from 110 HU at 40 mm to 2400 at the edge)."""
+
+CUPPING_HU = 100.0
+"""Level of tissue, HU, averaged over ``CUPPING_SIGMA_MM``, above which the rise would pass for mineral."""
+
+CUPPING_SIGMA_MM = 5.0
+"""SD of that average, mm."""
+
+CUPPING_GRID_MM = 3.0
+"""Voxels of the grid on which the rise is told, mm."""
+
 
 def find_body(scan: Scan) -> np.ndarray:
     """Return the patient without table, pads and air around, (z, y, x) bool.
@@ -45,3 +66,28 @@ def find_body(scan: Scan) -> np.ndarray:
     near = grown.repeat(steps[0], 0).repeat(steps[1], 1).repeat(steps[2], 2)
     near = near[tuple(slice(0, size) for size in fine.shape)]
     return shape.fill_slices(fine & near)
+
+
+def find_field_edge(scan: Scan, body: np.ndarray) -> np.ndarray | None:
+    """Return where the scanner's round field cuts the body and HU rise towards the edge, (z, y, x) bool.
+
+    None where the body is whole. What projections saw outside of the field is heaped up at its edge (truncation).
+    """
+    padding = scan.array <= PADDING_HU
+    beside = np.zeros(body.shape, bool)
+    for axis in (1, 2):
+        low, high = (
+            tuple(slice(*part) if a == axis else slice(None) for a in range(3)) for part in ((0, -1), (1, None))
+        )
+        beside[low] |= padding[high]
+        beside[high] |= padding[low]
+    cut = beside & body & (scan.array >= CUT_HU)
+    if cut.sum() * scan.spacing_zyx_mm[0] * scan.spacing_zyx_mm[2] < CUT_MM2:
+        return None
+    fold = np.maximum(1, np.round(CUPPING_GRID_MM / scan.spacing_zyx_mm)).astype(int)
+    spacing = scan.spacing_zyx_mm * fold
+    level = shape.folded(np.where(body, scan.array, 0), fold)
+    weight = ndimage.gaussian_filter(shape.folded(body, fold), CUPPING_SIGMA_MM / spacing)
+    level = ndimage.gaussian_filter(level, CUPPING_SIGMA_MM / spacing) / np.maximum(weight, 1e-3)
+    near = ndimage.distance_transform_edt(shape.folded(cut, fold) == 0, sampling=spacing) <= CUPPING_MM
+    return shape.unfolded(near & (level >= CUPPING_HU), fold, body.shape) & body

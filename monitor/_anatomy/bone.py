@@ -95,29 +95,14 @@ def find_skeleton(hu: np.ndarray, body: np.ndarray, spacing_zyx_mm: np.ndarray) 
     by ``standing_out``. Fine grids are told on one of about ``WORKING_MM``.
     """
     fold = np.maximum(1, np.round(WORKING_MM / spacing_zyx_mm)).astype(int)
-    coarse, spacing = _folded(hu, fold), spacing_zyx_mm * fold
-    bones = _find(coarse, _folded(body, fold) >= 0.5, spacing)
+    coarse, spacing = shape.folded(hu, fold), spacing_zyx_mm * fold
+    bones = _find(coarse, shape.folded(body, fold) >= 0.5, spacing)
     if (fold == 1).all():
         return bones & body
-    wide = bones.repeat(fold[0], 0).repeat(fold[1], 1).repeat(fold[2], 2)
-    inner = ndimage.binary_erosion(bones, border_value=1).repeat(fold[0], 0).repeat(fold[1], 1).repeat(fold[2], 2)
-    part = tuple(slice(0, size) for size in hu.shape)
+    wide = shape.unfolded(bones, fold, hu.shape)
+    inner = shape.unfolded(ndimage.binary_erosion(bones, border_value=1), fold, hu.shape)
     # Where the coarse border runs, the voxels themselves say where bone ends.
-    return (inner[part] | (wide[part] & (hu >= BONE_HU))) & body
-
-
-def _folded(values: np.ndarray, fold: np.ndarray) -> np.ndarray:
-    """Return the mean over blocks of voxels, float32; the last block goes on with the last voxel."""
-    out = values
-    for axis, count in enumerate(fold):
-        if count > 1:
-            short = -out.shape[axis] % count
-            if short:
-                last = out.take([-1], axis=axis)
-                out = np.concatenate([out, last.repeat(short, axis)], axis=axis)
-            split = (*out.shape[:axis], out.shape[axis] // count, count, *out.shape[axis + 1 :])
-            out = out.reshape(split).mean(axis=axis + 1, dtype=np.float32)
-    return out.astype(np.float32)
+    return (inner | (wide & (hu >= BONE_HU))) & body
 
 
 def _find(hu: np.ndarray, body: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.ndarray:

@@ -71,3 +71,25 @@ def grown(box: Box, reach_mm: float, spacing_zyx_mm: np.ndarray, shape: tuple[in
 def at_edge(mask: np.ndarray) -> bool:
     """Tell whether a mask reaches the first or last voxel of an axis."""
     return any(mask.take(place, axis=axis).any() for axis in range(3) for place in (0, -1))
+
+
+def folded(values: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """Return the mean over blocks of voxels, float32; the last block goes on with the last voxel."""
+    out = values
+    for axis, count in enumerate(fold):
+        if count > 1:
+            short = -out.shape[axis] % count
+            if short:
+                last = out.take([-1], axis=axis)
+                out = np.concatenate([out, last.repeat(short, axis)], axis=axis)
+            split = (*out.shape[:axis], out.shape[axis] // count, count, *out.shape[axis + 1 :])
+            out = out.reshape(split).mean(axis=axis + 1, dtype=np.float32)
+    return out.astype(np.float32)
+
+
+def unfolded(mask: np.ndarray, fold: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a mask of blocks on the grid of their voxels."""
+    wide = mask
+    for axis, count in enumerate(fold):
+        wide = wide.repeat(count, axis) if count > 1 else wide
+    return wide[tuple(slice(0, size) for size in shape)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -49,10 +49,14 @@ class Texture:
 
 @dataclass(frozen=True)
 class Blob:
-    """Something soft with its own HU, painted over what is there: a vessel, its sheath, a loop of bowel."""
+    """Something soft with its own HU, painted over what is there: a vessel, its sheath, a loop of bowel.
+
+    ``uptake`` is how much of the blood's rise it takes when contrast medium is given: 1 in a vessel.
+    """
 
     shape: Capsule
     hu: float
+    uptake: float = 0.0
 
     def paint(self, hu: np.ndarray, points: Xyz, around: Box) -> None:
         """Mix its HU into ``hu``, in place, at points of a known extent."""
@@ -167,10 +171,17 @@ class Body:
     """Everything that the phantom's child is made of, at the baseline."""
 
     skeleton: Skeleton
-    soft: Soft
+    soft: Limbs | Trunk
     texture: Texture
     hinge: Hinge | None = None
     places: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def enhanced(body: Body, blood_hu: float) -> Body:
+    """Return the body with contrast medium in its vessels, and less of it in what takes it up."""
+    rise = blood_hu - BLOOD_HU
+    blobs = tuple(replace(blob, hu=blob.hu + blob.uptake * rise) for blob in body.soft.blobs)
+    return replace(body, soft=replace(body.soft, blobs=blobs))
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,8 @@ def _patient_and_series(visit: PhantomVisit) -> Dataset:
     data.BodyPartExamined = _BODY_PARTS.get(visit.region, "")
     data.SliceThickness, data.SpacingBetweenSlices = _ds(acquisition.slice_thickness_mm), _ds(spacing[2])
     data.KVP, data.ConvolutionKernel = _ds(acquisition.kvp), acquisition.kernel
+    if acquisition.contrast == "iv":
+        data.ContrastBolusAgent = "Iodinated medium"
     data.PatientPosition = "HFS"
     data.StudyInstanceUID, data.SeriesInstanceUID = uid(*identity, "study"), uid(*identity, "series")
     data.FrameOfReferenceUID, data.PositionReferenceIndicator = uid(*identity, "frame"), ""

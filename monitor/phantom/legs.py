@@ -108,7 +108,7 @@ def _leg_blobs(side: float) -> list[Blob]:
 def _vessel(start_mm: Vector, end_mm: Vector, radius_mm: float) -> list[Blob]:
     return [
         Blob(Capsule(start_mm, end_mm, radius_mm + 2.5, radius_mm + 2.5), FAT_HU + 25),
-        Blob(Capsule(start_mm, end_mm, radius_mm, radius_mm), BLOOD_HU),
+        Blob(Capsule(start_mm, end_mm, radius_mm, radius_mm), BLOOD_HU, uptake=1.0),
     ]
 
 

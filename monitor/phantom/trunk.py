@@ -111,19 +111,19 @@ def _retroperitoneum() -> list[Blob]:
     sheaths = [Blob(Capsule((2.0, 3.0, 110.0), (1.0, 1.0, 2.0), 9.5, 8.0), FAT_HU + 20)]
     sheaths += [Blob(Capsule(*_iliac(s), 6.0, 6.0), FAT_HU + 20) for s in (-1.0, 1.0)]
     vessels = [
-        Blob(Capsule((2.0, 4.0, 110.0), _AORTA[1], _AORTA_MM, _AORTA_MM), BLOOD_HU),
-        Blob(Capsule((-11.0, 6.0, 110.0), (-8.0, 5.0, -4.0), 5.2, 5.0), BLOOD_HU),
+        Blob(Capsule((2.0, 4.0, 110.0), _AORTA[1], _AORTA_MM, _AORTA_MM), BLOOD_HU, uptake=1.0),
+        Blob(Capsule((-11.0, 6.0, 110.0), (-8.0, 5.0, -4.0), 5.2, 5.0), BLOOD_HU, uptake=1.0),
     ]
-    vessels += [Blob(Capsule(*_iliac(s), _ILIAC_MM, _ILIAC_MM), BLOOD_HU) for s in (-1.0, 1.0)]
+    vessels += [Blob(Capsule(*_iliac(s), _ILIAC_MM, _ILIAC_MM), BLOOD_HU, uptake=1.0) for s in (-1.0, 1.0)]
     canal = [Blob(Capsule((0.0, 33.0, 120.0), (0.0, 33.0, -30.0), 5.6, 5.2), 35.0)]
     return [*psoas, *sheaths, *vessels, *canal]
 
 
 def _organs(rng: np.random.Generator) -> list[Blob]:
     organs = [
-        Blob(Capsule((-36.0, -8.0, 95.0), (-30.0, -14.0, 70.0), 30.0, 22.0), 62.0),
-        Blob(Capsule((-36.0, 22.0, 66.0), (-38.0, 20.0, 38.0), 12.0, 11.0), 36.0),
-        Blob(Capsule((36.0, 22.0, 72.0), (39.0, 20.0, 44.0), 12.0, 11.0), 36.0),
+        Blob(Capsule((-36.0, -8.0, 95.0), (-30.0, -14.0, 70.0), 30.0, 22.0), 62.0, uptake=0.2),
+        Blob(Capsule((-36.0, 22.0, 66.0), (-38.0, 20.0, 38.0), 12.0, 11.0), 36.0, uptake=0.4),
+        Blob(Capsule((36.0, 22.0, 72.0), (39.0, 20.0, 44.0), 12.0, 11.0), 36.0, uptake=0.4),
         Blob(Capsule((0.0, -20.0, -44.0), (0.0, -16.0, -50.0), 15.0, 16.0), 8.0),
         Blob(Capsule((0.0, 18.0, -48.0), (0.0, 24.0, -80.0), 8.0, 7.0), 40.0),
     ]

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from math import isnan, nan
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import SimpleITK as sitk
 
-from monitor.phantom.body import AIR_HU, Body, paint
+from monitor.phantom.body import AIR_HU, Body, enhanced, paint
 from monitor.phantom.lesions import Plan, draw
 from monitor.phantom.motion import BEND_RANGE_DEG, MAX_WARP_MM, Hinge, Motion, Warp, Xyz, rotation_matrix
 from monitor.phantom.optics import Scanner
@@ -115,6 +116,8 @@ class Setting:
         How the child lies, which coordinates are imaged, with what, and the seed of the noise.
     landmarks : (N, 3) array, (N,) array
         Baseline points and the tissue each lies in.
+    contrast : str
+        What the header says of contrast medium.
     """
 
     scene: Scene
@@ -126,6 +129,7 @@ class Setting:
     scanner: Scanner
     seed: int
     landmarks: tuple[np.ndarray, np.ndarray]
+    contrast: str = "none"
 
     @property
     def fraction(self) -> float:
@@ -163,6 +167,7 @@ def series(  # noqa: PLR0913  a phantom is asked for by many named options
     pose: bool = True,
     cut: Mapping[int, float] | None = None,
     lesions: Sequence[str] | None = None,
+    contrast_hu: float | Sequence[float] | None = None,
 ) -> list[PhantomVisit]:
     """Make the visits of one child; the same call gives the same bytes.
 
@@ -191,6 +196,8 @@ def series(  # noqa: PLR0913  a phantom is asked for by many named options
         where negative.
     lesions : sequence of str, optional
         Names of the lesions to draw; None: all of the scene, () for none. Their numbers stay.
+    contrast_hu : float or sequence, optional
+        HU of blood with contrast medium in it, or one for each visit, NaN where none was given. None: no visit.
 
     Returns
     -------
@@ -227,10 +234,13 @@ def series(  # noqa: PLR0913  a phantom is asked for by many named options
     plans = _chosen(plan.plans(), lesions)
     cuts = [(cut or {}).get(i, 0.0) for i in range(count)]
     marks = _landmarks(body)
+    agents = [
+        float(_of_visit(nan if contrast_hu is None else contrast_hu, i, count, "contrast_hu")) for i in range(count)
+    ]
     settings = [
         Setting(
             plan,
-            body,
+            body if isnan(agents[i]) else enhanced(body, agents[i]),
             plans,
             (i, count),
             motions[i],
@@ -238,6 +248,7 @@ def series(  # noqa: PLR0913  a phantom is asked for by many named options
             scanners[i],
             seed,
             marks,
+            contrast="none" if isnan(agents[i]) else "iv",
         )
         for i in range(count)
     ]
@@ -431,7 +442,7 @@ def _as_scan(hu: np.ndarray, setting: Setting) -> Scan:
         kernel=scanner.kernel,
         slice_thickness_mm=scanner.slice_thickness_mm,
         slice_increment_mm=scanner.spacing_mm[2],
-        contrast="none",
+        contrast=setting.contrast,
         manufacturer=MANUFACTURER,
     )
     return Scan(image, acquisition=acquisition)
