@@ -38,11 +38,20 @@ RISE_HU = 10.0
 PEAK_SD = 5.0
 """The same in SDs of the smoothed noise: 100 cm³ are 5000 independent places, of which 10^-3 reach it."""
 
-STREAKS_HU = (15.0, 20.0)
-"""Smoothed noise between which it becomes one of streaks, HU. Quantum noise of 30 HU leaves 13 when smoothed."""
+STREAKS_OVER, STREAKS_HU = 1.3, 30.0
+"""A block has streaks where its noise is this many times that of the whole scan, and above this many HU."""
+
+STREAKS_ALL_HU = 35.0
+"""A whole scan has streaks from this noise on, HU: so few photons leave more than quantum noise (limb-ct 002)."""
+
+STREAKS_LEFT = 0.6
+"""Share of the SD of streaks that the smoothing leaves: they are 2 to 4 mm wide (limb-ct)."""
 
 STREAK_SD = 8.0
 """What takes the place of ``PEAK_SD`` there: streaks of an adult's shoulders reach 7 (limb-ct 002, 005)."""
+
+STREAK_REACH_MM, STREAK_SIGMA_MM = 15.0, 3.0
+"""How far around a piece streaks are looked for, and SD of the smoothing that takes anatomy off, mm."""
 
 SUM_SD = 8.0
 """Contrast summed over a piece and ``BORDER_MM`` around, in SDs of that sum."""
@@ -58,6 +67,9 @@ JOIN_MM = 2.0
 
 FRINGE_MM = 2.0
 """A piece that lies all within this of bone is the bone's own fringe, mm."""
+
+FRINGE_VOXELS = 1.5
+"""The same in voxels of a slice: bone's border errs by one."""
 
 LEAST_VOXELS = 2
 """Fewer voxels are not called a lesion: a single voxel may be a defect of the detector."""
@@ -168,7 +180,7 @@ def limit_of_detection_mm3(scan: Scan, physical_hu: float, *, smooth_noise_hu: f
     The ball of ``DENSE_HU`` contrast whose peak, after the scan's blur and the matched filter, exceeds what a piece
     must reach by 1.28 SD of the smoothed noise.
     """
-    contrast = max(physical_hu + RISE_HU - tissue_hu, float(_peak_hu(np.array(smooth_noise_hu))))
+    contrast = max(physical_hu + RISE_HU - tissue_hu, PEAK_SD * smooth_noise_hu)
     needed = (contrast + POWER_SD * smooth_noise_hu) / DENSE_HU
     spacing = scan.spacing_zyx_mm
     thick = _known(scan.acquisition.slice_thickness_mm, spacing[0])
@@ -182,16 +194,12 @@ def limit_of_detection_mm3(scan: Scan, physical_hu: float, *, smooth_noise_hu: f
     return max(4 / 3 * pi * radius**3, LEAST_VOXELS * scan.voxel_volume_mm3 / 2)
 
 
-def _peak_hu(smooth_sd_hu: np.ndarray) -> np.ndarray:
-    """Return how far above soft tissue a smoothed piece must reach, HU: farther where the noise is streaks."""
-    return np.asarray(np.interp(smooth_sd_hu, STREAKS_HU, (PEAK_SD, STREAK_SD)) * smooth_sd_hu)
-
-
 @dataclass(frozen=True)
 class _Sight:
     """A scan as mineral is looked for in it: ``smooth`` is the scan after the matched filter, levels are HU.
 
-    ``raw_blocks`` and ``smooth_blocks`` are the noise block by block, ``away_mm`` the distance to bone on a grid of
+    ``raw_blocks`` and ``smooth_blocks`` are the noise block by block, ``streaky`` tells where it is one of streaks,
+    ``away_mm`` the distance to bone on a grid of
     every ``fold`` voxels.
     """
 
@@ -204,6 +212,7 @@ class _Sight:
     smooth_noise: float
     raw_blocks: np.ndarray
     smooth_blocks: np.ndarray
+    streaky: np.ndarray
     away_mm: np.ndarray
     fold: np.ndarray
 
@@ -213,7 +222,11 @@ class _Sight:
         spacing = scan.spacing_zyx_mm
         noise_hu = _known(anatomy.noise_hu, NOISE_HU_UNKNOWN)
         smooth = ndimage.gaussian_filter(scan.array, SMOOTHING_MM / spacing, output=np.float32, truncate=3.0)
-        whole, _, blocks = noise.measure_noise(smooth, anatomy.body & ~skeleton, spacing)
+        left = noise.left_by(smooth, scan.array, anatomy.body & ~skeleton, spacing, noise_hu)
+        smooth_noise = _known(left, noise_hu / 2)
+        raw = np.where(np.isnan(anatomy.noise_blocks_hu), noise_hu, anatomy.noise_blocks_hu)
+        # In a smoothed block texture outweighs noise: streaks are told by the raw noise of a block.
+        streaks = STREAKS_LEFT * np.sqrt(np.maximum(raw**2 - max(STREAKS_OVER * noise_hu, STREAKS_HU) ** 2, 0))
         fold = np.maximum(1, np.round(AWAY_MM / spacing)).astype(int)
         return cls(
             scan=scan,
@@ -222,9 +235,10 @@ class _Sight:
             physical=physical,
             tissue=_known(anatomy.tissue_hu, TISSUE_HU_UNKNOWN),
             smooth=smooth,
-            smooth_noise=_known(whole, noise_hu / 2),
-            raw_blocks=np.where(np.isnan(anatomy.noise_blocks_hu), noise_hu, anatomy.noise_blocks_hu),
-            smooth_blocks=np.where(np.isnan(blocks), _known(whole, noise_hu / 2), blocks),
+            smooth_noise=smooth_noise,
+            raw_blocks=raw,
+            smooth_blocks=np.hypot(smooth_noise, streaks),
+            streaky=(streaks > 0) | (noise_hu >= STREAKS_ALL_HU),
             away_mm=_away(skeleton, fold, spacing),
             fold=fold,
         )
@@ -298,12 +312,14 @@ def _judged(sight: _Sight, labels: np.ndarray, index: np.ndarray, values: _Value
         return []
     names = np.arange(1, count + 1)
     voxels = np.bincount(own, minlength=count + 1)[1:]
-    needed = np.maximum(sight.physical + RISE_HU + values.halo, sight.tissue + _peak_hu(values.smooth_sd))
+    peak_sd = np.where(sight.at(sight.streaky, index), STREAK_SD, PEAK_SD)
+    needed = np.maximum(sight.physical + RISE_HU + values.halo, sight.tissue + peak_sd * values.smooth_sd)
     rise = ndimage.maximum(values.smooth - needed, own, names)
     far = ndimage.maximum(values.away, own, names)
     reasons = np.zeros(count + 1, np.uint8)
     reasons[1:][np.asarray(rise) < 0] = Reason.NOISE
-    reasons[1:][np.asarray(far) <= FRINGE_MM] = Reason.BONE_EDGE
+    fringe = max(FRINGE_MM, FRINGE_VOXELS * float(sight.scan.spacing_zyx_mm[1:].max()))
+    reasons[1:][np.asarray(far) <= fringe] = Reason.BONE_EDGE
     reasons[1:][voxels < LEAST_VOXELS] = Reason.TOO_SMALL
     ends = END_MM / sight.scan.spacing_zyx_mm[0]
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
@@ -315,7 +331,7 @@ def _judged(sight: _Sight, labels: np.ndarray, index: np.ndarray, values: _Value
             reasons[number] = Reason.METAL
         elif (box[0].start == 0 and box[0].stop <= ends) or (box[0].stop == size and size - box[0].start <= ends):
             reasons[number] = Reason.FIELD_EDGE
-        elif _summed(sight, labels, number, box) < SUM_SD:
+        elif _summed(sight, labels, number, box) < SUM_SD or _is_streak(sight, labels, number, box):
             reasons[number] = Reason.NOISE
     why = reasons[own]
     left_out[tuple(index[why > 0].T)] = why[why > 0]
@@ -338,6 +354,22 @@ def _summed(sight: _Sight, labels: np.ndarray, number: int, box: tuple[slice, ..
     sd = float(sight.at(sight.smooth_blocks, index).mean())
     grains = max(count * sight.scan.voxel_volume_mm3 / GRAIN_MM3, 1.0)
     return float((hu[summed] - level).sum() / (sd * count / sqrt(grains)))
+
+
+def _is_streak(sight: _Sight, labels: np.ndarray, number: int, box: tuple[slice, ...]) -> bool:
+    """Tell whether a piece is one of many: in a scan with streaks, soft tissue around rises and falls as much."""
+    spacing = sight.scan.spacing_zyx_mm
+    near = _grow(box, np.ceil(STREAK_REACH_MM / spacing).astype(int), labels.shape)
+    piece = labels[near] == number
+    index = np.argwhere(piece) + [part.start for part in near]
+    if not sight.at(sight.streaky, index).any():
+        return False
+    smooth = sight.smooth[near]
+    soft = sight.anatomy.body[near] & ~sight.skeleton[near] & (labels[near] == 0)
+    # What smoothing over more leaves out: noise and streaks, not anatomy.
+    rough = smooth - ndimage.gaussian_filter(smooth, [0, *(STREAK_SIGMA_MM / spacing[1:])])
+    spread = 1.4826 * float(np.median(np.abs(rough[soft]))) if soft.sum() > RING_VOXELS else sight.smooth_noise
+    return bool(rough[piece].max() < STREAK_SD * spread)
 
 
 def _joined(mask: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.ndarray:

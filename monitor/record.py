@@ -323,11 +323,13 @@ def _lesion_rows(known: list[_Known], place: dict[tuple[str, str], _Place], trac
                 piece = {str(name): value for name, value in pieces.loc[int(link["label"])].items()}
                 cut = link["status"] == "not_in_field"
                 row |= {"compartment": piece["compartment"]} if cut else piece
-                if row["status"] == "new" and all(_hides(each, float(piece["peak_hu"])) for each in known[:number]):
+                if row["status"] == "new" and all(
+                    _hides(each, float(str(piece["peak_hu"]))) for each in known[:number]
+                ):
                     row["status"] = "first_seen"
                 if one.key in place and not (cut and int(link["lesion_id"]) in last):
                     last[int(link["lesion_id"])] = place[one.key].to_baseline(_point(piece))
-                    peak_hu[int(link["lesion_id"])] = float(piece["peak_hu"])
+                    peak_hu[int(link["lesion_id"])] = float(str(piece["peak_hu"]))
             else:
                 if row["status"] == "resolved" and _hides(one, peak_hu[int(link["lesion_id"])]):
                     row["status"] = "not_in_field"

@@ -22,6 +22,9 @@ WORKING_MM = 1.2
 BONE_CLOSING_MM = 3.0
 """Gaps of cortex that are closed, mm: nutrient canals and thin cortex at 3 mm slices."""
 
+CLOSING_VOXELS = 1.5
+"""The same in voxels: thin cortex has gaps of a voxel at any size of it."""
+
 BONE_LEAST_MM3 = 30.0
 """Smallest dense piece that is asked whether it is bone, mm³: a cut end of a fibula."""
 
@@ -76,6 +79,15 @@ CONCAVITY_SHARE = 0.6
 END_SLICE_MM = 15.0
 """A dense piece in the first or last slice this near to bone is its cut end, mm."""
 
+SPONGY_HU = 100.0
+"""Spongy bone and growing cartilage are above this, HU."""
+
+SPONGY_GAP_MM = 6.0
+"""Half the width, mm, of the gaps in bone that may hold spongy bone of its own: a vertebra whose cortex is not seen."""
+
+SPONGY_SHARE = 0.5
+"""Share of its surface with which such a piece must lie on bone."""
+
 END_ON = 0.75
 """Cosine, between the axis of a bone and the way to a small piece beside it, from which the piece goes on the bone."""
 
@@ -116,7 +128,7 @@ def _find(hu: np.ndarray, body: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.nd
         if sizes[number] < BONE_LEAST_MM3:
             continue
         piece = labels[box] == number
-        filled = shape.solid(piece, BONE_CLOSING_MM, spacing_zyx_mm)
+        filled = shape.solid(piece, max(BONE_CLOSING_MM, CLOSING_VOXELS * float(spacing_zyx_mm.max())), spacing_zyx_mm)
         cut = any(part.start == 0 or part.stop == size for part, size in zip(box, labels.shape, strict=True))
         seen = _Piece(hu[box], smooth[box], piece, filled, cut, spacing_zyx_mm)
         hollow = seen.is_hollow()
@@ -128,6 +140,7 @@ def _find(hu: np.ndarray, body: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.nd
         else:
             small.append(_Small(box, filled if hollow else piece, hollow))
     bones = _with_neighbours(bones, small, spacing_zyx_mm) & body
+    bones |= _spongy(smooth, bones, spacing_zyx_mm) & body
     return bones & ~standing_out(hu, bones, spacing_zyx_mm)
 
 
@@ -220,6 +233,24 @@ def _with_neighbours(bones: np.ndarray, small: list[_Small], spacing_zyx_mm: np.
             left.append(one)
     # What was added is bone to the next of a chain: the pieces of a sacrum, of a finger.
     return found if len(left) == len(small) else _with_neighbours(found, left, spacing_zyx_mm)
+
+
+def _spongy(smooth: np.ndarray, bones: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.ndarray:
+    """Return the spongy bone that thin cortex left open: it lies in a gap of bone and mostly on bone."""
+    labels, count = ndimage.label((smooth >= SPONGY_HU) & ~bones & shape.close(bones, SPONGY_GAP_MM, spacing_zyx_mm))
+    if count == 0:
+        return labels > 0
+    faces, on_bone = np.zeros((2, count + 1))
+    for axis in range(3):
+        for step in (1, -1):
+            own, beside = (
+                tuple(slice(*part) if a == axis else slice(None) for a in range(3))
+                for part in ((None, -1), (1, None))[::step]
+            )
+            there = (labels[own] > 0) & (labels[beside] == 0)
+            faces += np.bincount(labels[own][there], minlength=count + 1)
+            on_bone += np.bincount(labels[own][there & bones[beside]], minlength=count + 1)
+    return (on_bone >= SPONGY_SHARE * np.maximum(faces, 1))[labels] & (labels > 0)
 
 
 def _goes_on(bones: np.ndarray, one: _Small, gap: np.ndarray, spacing_zyx_mm: np.ndarray) -> bool:
