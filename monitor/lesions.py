@@ -53,6 +53,12 @@ STREAK_SD = 8.0
 STREAK_REACH_MM, STREAK_SIGMA_MM = 15.0, 3.0
 """How far around a piece streaks are looked for, and SD of the smoothing that takes anatomy off, mm."""
 
+QUIET_HU = 70.0
+"""Smoothed soft tissue without fat lies within this of its level, HU: its border with fat is no streak."""
+
+ROUGH_SD = 6.0
+"""SDs of what is rough around, in flesh, that a piece among streaks must rise above."""
+
 SUM_SD = 8.0
 """Contrast summed over a piece and ``BORDER_MM`` around, in SDs of that sum."""
 
@@ -365,11 +371,12 @@ def _is_streak(sight: _Sight, labels: np.ndarray, number: int, box: tuple[slice,
     if not sight.at(sight.streaky, index).any():
         return False
     smooth = sight.smooth[near]
-    soft = sight.anatomy.body[near] & ~sight.skeleton[near] & (labels[near] == 0)
+    flesh = np.abs(smooth - sight.tissue) < QUIET_HU
+    soft = sight.anatomy.body[near] & ~sight.skeleton[near] & (labels[near] == 0) & flesh
     # What smoothing over more leaves out: noise and streaks, not anatomy.
     rough = smooth - ndimage.gaussian_filter(smooth, [0, *(STREAK_SIGMA_MM / spacing[1:])])
     spread = 1.4826 * float(np.median(np.abs(rough[soft]))) if soft.sum() > RING_VOXELS else sight.smooth_noise
-    return bool(rough[piece].max() < STREAK_SD * spread)
+    return bool(smooth[piece].max() - sight.tissue < ROUGH_SD * spread)
 
 
 def _joined(mask: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.ndarray:
