@@ -16,8 +16,18 @@ from monitor._anatomy.earlier import Distance, with_known, without_new
 from monitor.noise import measure_noise
 from monitor.types import Anatomy, Scan
 
-__all__ = ["BONE_HU", "PARTS", "Distance", "find", "find_body", "find_skeleton", "foreground", "measure_noise"]
-__all__ += ["with_known", "without_new"]
+__all__ = [
+    "BONE_HU",
+    "PARTS",
+    "Distance",
+    "find",
+    "find_body",
+    "find_skeleton",
+    "foreground",
+    "measure_noise",
+    "with_known",
+    "without_new",
+]
 
 PARTS = (bodies, bone, standing, earlier, noise)
 """The modules whose thresholds a run records."""

@@ -65,11 +65,14 @@ SUM_SD = 8.0
 BORDER_MM = 1.5
 """Blurred border that is summed with a piece, mm: two SDs of the blur."""
 
+SPARED = 4.0
+"""So many times what a piece sums to without its brightest voxel counts at most: blur leaves a quarter around it."""
+
 GRAIN_MM3 = 28.0
 """Volume, mm³, over which smoothed noise is one sample: (4 pi)^1.5 times the cube of its grain's SD, 0.85 mm."""
 
-JOIN_MM = 2.0
-"""Pieces nearer than this are one, mm: a lace or a broken rim must not fall apart otherwise at each visit."""
+BRIGHT_SHARE = 0.3
+"""Share of a piece above the threshold itself from which those voxels are its outline: blur is not mineral."""
 
 FRINGE_MM = 2.0
 """A piece that lies all within this of bone is the bone's own fringe, mm."""
@@ -104,6 +107,12 @@ AWAY_MM = 1.2
 
 DENSE_HU = 450.0
 """Contrast, HU at 120 kV, of the dense mineral for which the limit of detection is stated."""
+
+SPECK_MM3 = 65.0
+"""Volume, mm³, over which the sum of the least lesion runs: a ball of 1 mm with its border."""
+
+PLACING = 1.5
+"""By how much placing between voxels and slices makes the limit larger (balls in noise of 8 to 30 HU)."""
 
 BLUR_MM = 0.7
 """SD in the plane of the blur that is assumed for that limit, mm: a soft kernel."""
@@ -160,7 +169,7 @@ def find(
     Returns
     -------
     Findings
-        Pieces joined over gaps of less than ``JOIN_MM``, and why what else is dense is none.
+        Pieces joined over faces, edges and corners of what is dense, and why what else is dense is none.
 
     Notes
     -----
@@ -183,8 +192,8 @@ def find(
 def limit_of_detection_mm3(scan: Scan, physical_hu: float, *, smooth_noise_hu: float, tissue_hu: float) -> float:
     """Return the volume of dense mineral, mm³, that this scan shows with 90 % power.
 
-    The ball of ``DENSE_HU`` contrast whose peak, after the scan's blur and the matched filter, exceeds what a piece
-    must reach by 1.28 SD of the smoothed noise.
+    The ball of ``DENSE_HU`` contrast whose peak, after the scan's blur and the matched filter, and whose sum exceed
+    what they must by 1.28 SD of the noise.
     """
     contrast = max(physical_hu + RISE_HU - tissue_hu, PEAK_SD * smooth_noise_hu)
     needed = (contrast + POWER_SD * smooth_noise_hu) / DENSE_HU
@@ -197,7 +206,8 @@ def limit_of_detection_mm3(scan: Scan, physical_hu: float, *, smooth_noise_hu: f
     ratio = radii / (sigma * sqrt(2))
     peaks = np.array([erf(r) - 2 * r * exp(-r * r) / sqrt(pi) for r in ratio])
     radius = float(np.interp(min(needed, peaks[-1]), peaks, radii))
-    return max(4 / 3 * pi * radius**3, LEAST_VOXELS * scan.voxel_volume_mm3 / 2)
+    by_sum = (SUM_SD + POWER_SD) * smooth_noise_hu * sqrt(SPECK_MM3 * GRAIN_MM3) / DENSE_HU
+    return PLACING * max(4 / 3 * pi * radius**3, by_sum)
 
 
 @dataclass(frozen=True)
@@ -289,14 +299,18 @@ def _pieces(sight: _Sight, contrast: np.ndarray | None) -> tuple[np.ndarray, np.
             out = dense & where[at]
             left_out[tuple(index[out].T)] = name
             dense &= ~out
-    index = index[dense]
+    index, bright = index[dense], bright[dense]
     values = _Values(smooth[dense], smooth_sd[dense], away[dense], halo[dense])
     mask = np.zeros(scan.array.shape, bool)
     mask[tuple(index.T)] = True
-    labels = _joined(mask, scan.spacing_zyx_mm)
+    labels = _label(mask)
     kept = _judged(sight, labels, index, values, left_out)
     number = np.zeros(int(labels.max()) + 1, labels.dtype)
     number[kept] = np.arange(1, len(kept) + 1)
+    own = labels[tuple(index.T)]
+    # What is clearly mineral outlines a piece by itself; a faint one is outlined by all of it.
+    share = np.bincount(own, bright, len(number)) / np.maximum(np.bincount(own, minlength=len(number)), 1)
+    labels[tuple(index[~bright & (share[own] >= BRIGHT_SHARE)].T)] = 0
     return number[labels], left_out
 
 
@@ -359,7 +373,10 @@ def _summed(sight: _Sight, labels: np.ndarray, number: int, box: tuple[slice, ..
     index = np.argwhere(piece) + [part.start for part in near]
     sd = float(sight.at(sight.smooth_blocks, index).mean())
     grains = max(count * sight.scan.voxel_volume_mm3 / GRAIN_MM3, 1.0)
-    return float((hu[summed] - level).sum() / (sd * count / sqrt(grains)))
+    contrast = hu[summed].astype(float) - level
+    # A defect of the detector is one voxel: a part of the sum must lie in others.
+    spared = min(contrast.sum(), SPARED * (contrast.sum() - contrast.max(initial=0)))
+    return float(spared / (sd * count / sqrt(grains)))
 
 
 def _is_streak(sight: _Sight, labels: np.ndarray, number: int, box: tuple[slice, ...]) -> bool:
@@ -379,11 +396,6 @@ def _is_streak(sight: _Sight, labels: np.ndarray, number: int, box: tuple[slice,
     return bool(smooth[piece].max() - sight.tissue < ROUGH_SD * spread)
 
 
-def _joined(mask: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.ndarray:
-    """Label the pieces of a mask; those with a gap below ``JOIN_MM`` get one label, (z, y, x) int32."""
-    return np.where(mask, _label(_dilate(mask, JOIN_MM / 2, spacing_zyx_mm)), 0)
-
-
 def _known(value: float, otherwise: float) -> float:
     return otherwise if np.isnan(value) else float(value)
 
@@ -398,11 +410,3 @@ def _grow(box: tuple[slice, ...], reach: np.ndarray, shape: tuple[int, ...]) -> 
         slice(max(0, part.start - margin), min(size, part.stop + margin))
         for part, margin, size in zip(box, reach, shape, strict=True)
     )
-
-
-def _dilate(mask: np.ndarray, radius_mm: float, spacing_zyx_mm: np.ndarray) -> np.ndarray:
-    """Dilate a mask by a ball."""
-    reach = np.floor(radius_mm / spacing_zyx_mm).astype(int)
-    axes = [np.arange(-r, r + 1) * size for r, size in zip(reach, spacing_zyx_mm, strict=True)]
-    distance = sum(np.square(part) for part in np.meshgrid(*axes, indexing="ij"))
-    return ndimage.binary_dilation(mask, np.asarray(distance <= radius_mm**2 + 1e-9))

@@ -83,7 +83,9 @@ def both(one: Scan) -> tuple[Scan, Anatomy]:
 def test_the_limit_of_detection_grows_with_noise_and_slices():
     """A noisier or coarser scan shows less."""
     limits = [
-        lesions.limit_of_detection_mm3(limb(spacing_mm=(1.0, 1.0, z), slices=4), 130.0, noise_hu=noise, tissue_hu=50.0)
+        lesions.limit_of_detection_mm3(
+            limb(spacing_mm=(1.0, 1.0, z), slices=4), 130.0, smooth_noise_hu=noise / 2, tissue_hu=50.0
+        )
         for z, noise in ((1.0, 5.0), (1.0, 30.0), (5.0, 30.0))
     ]
     assert limits == sorted(limits)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -239,7 +240,7 @@ def nodules(folder: Path, **columns: str) -> tuple[Path, scan.Scan]:
 def test_bones_are_believed_and_the_others_name_compartments(tmp_path: Path) -> None:
     """The nodule that the map calls bone is no lesion; the other's compartment is the muscle's name."""
     alone = pipeline.follow(nodules(tmp_path / "alone")[0])
-    assert alone.tables["lesions"]["compartment"].tolist() == ["", ""]
+    assert alone.tables["lesions"]["compartment"].tolist() == ["muscle_or_fascia"] * 2
     given = {"structures_mask": "map.nii.gz", "structures_names": "names.csv"}
     folder, image = nodules(tmp_path / "named", **given)
     results = pipeline.follow(folder, tmp_path / "results")
@@ -260,7 +261,9 @@ def test_what_an_earlier_visit_says_does_not_take_the_bones_off(
     stages.look(unit)
     first = stages.Unit(visit, tmp_path, "first")
     way = store.finish(tmp_path, "way", lambda aside: store.write_transform(aside, Registration.identity()))
-    monkeypatch.setattr(stages, "known_skeleton", lambda *args: np.zeros(image.array.shape, bool))
+    monkeypatch.setattr(
+        stages, "known_skeleton", lambda *args: replace(args[3], skeleton=np.zeros(image.array.shape, bool))
+    )
     done = stages.measure(stages.Placed(unit, first, way), stages.Placed(first, first, None))
     skeleton = grid.array(store.read_labels(done.measured / "skeleton.nii.gz")) > 0
     assert np.array_equal(skeleton, within(image, (10.0, 8.0, 0.0), 8.0))
@@ -272,7 +275,7 @@ def test_a_readers_masks_go_before(tmp_path: Path) -> None:
     bare = {"skeleton_mask": "lesions.nii.gz", "compartment_mask": "map.nii.gz"}
     folder, _ = nodules(tmp_path / "study", **given, **bare)
     found = pipeline.follow(folder).tables["lesions"]
-    assert sorted(found["compartment"]) == ["", "2"]
+    assert sorted(found["compartment"]) == ["2", "muscle_or_fascia"]
 
 
 def test_vessels_are_kept_for_later_steps(tmp_path: Path) -> None:
