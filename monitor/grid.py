@@ -141,6 +141,19 @@ def depth_mm(mask_zyx: np.ndarray, image: sitk.Image) -> np.ndarray:
     return np.stack([depth[number][place] for number, place in enumerate(places)])
 
 
+def distance_mm(target: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.ndarray:
+    """Return the distance of each voxel's centre to the nearest of ``target``, (z, y, x) float32 mm; 0 on it.
+
+    Exact (Maurer 2003), and several times faster than scipy's. Infinite where the target is empty.
+    """
+    if not target.any():
+        return np.full(target.shape, np.inf, np.float32)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(target, np.uint8))
+    image.SetSpacing([float(size) for size in spacing_zyx_mm[::-1]])
+    away = sitk.SignedMaurerDistanceMap(image, insideIsPositive=False, squaredDistance=False, useImageSpacing=True)
+    return np.maximum(sitk.GetArrayFromImage(away), 0)
+
+
 def _sideways(image: sitk.Image) -> np.ndarray:
     """Return by how many rows and columns each slice lies aside of the one before; 0 where they stand straight."""
     if not is_sheared(image):

@@ -8,7 +8,7 @@ from math import erf, exp, nan, pi, sqrt
 import numpy as np
 from scipy import ndimage
 
-from monitor import noise
+from monitor import grid, noise
 from monitor.types import Anatomy, Findings, Reason, Scan
 
 THRESHOLD_HU_AT_KVP = ((70.0, 207.0), (80.0, 177.0), (100.0, 145.0), (120.0, 130.0), (135.0, 119.0), (140.0, 115.0))
@@ -271,9 +271,7 @@ class _Sight:
 def _away(skeleton: np.ndarray, fold: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.ndarray:
     """Return the distance to bone, mm, float32, on every ``fold`` voxels; infinite where there is no bone."""
     some = skeleton[tuple(slice(None, None, int(step)) for step in fold)]
-    if not some.any():
-        return np.full(some.shape, np.inf, np.float32)
-    return ndimage.distance_transform_edt(~some, sampling=spacing_zyx_mm * fold).astype(np.float32)
+    return grid.distance_mm(some, spacing_zyx_mm * fold)
 
 
 def _pieces(sight: _Sight, contrast: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -363,7 +361,7 @@ def _summed(sight: _Sight, labels: np.ndarray, number: int, box: tuple[slice, ..
     spacing = sight.scan.spacing_zyx_mm
     near = _grow(box, np.ceil(RING_MM[1] / spacing).astype(int), labels.shape)
     piece = labels[near] == number
-    gap = ndimage.distance_transform_edt(~piece, sampling=spacing)
+    gap = grid.distance_mm(piece, spacing)
     soft = sight.anatomy.body[near] & ~sight.skeleton[near]
     ring = soft & (gap > RING_MM[0]) & (gap <= RING_MM[1]) & (labels[near] == 0)
     hu = sight.scan.array[near]

@@ -23,8 +23,11 @@ WINDOW_LOSS = 1.15
 LOWEST_PERCENT, LOWEST = 10, 1.25
 """True SD over this percentile of SDs of squares of 25 voxels of correlated noise (simulated): texture is not in it."""
 
-NOISE_STEP_MM = 2.0
-"""Slices nearer than this show the same noise blocks: one of them is measured, mm."""
+NOISE_STEP_MM, LEFT_STEP_MM = 3.0, 6.0
+"""Of slices nearer than this one is measured, mm: for blocks, and for what a smoothing leaves of the whole."""
+
+LEAST_SLICES = 8
+"""Fewer slices than this are all measured."""
 
 NOISE_WINDOW_VOXELS = 5
 """Side, voxels, of the square in which noise is measured: larger ones see anatomy."""
@@ -62,7 +65,9 @@ def left_by(
 
     It is asked where the scan itself shows nothing but its noise: of a smoothed scan texture is the greater part.
     """
-    step = max(1, int(NOISE_STEP_MM / spacing_zyx_mm[0]))
+    step = max(1, int(LEFT_STEP_MM / spacing_zyx_mm[0]))
+    if hu.shape[0] < LEAST_SLICES * step:
+        step = 1
     _, spread, inner = _squares(hu[::step], tissue[::step])
     quiet = inner & (np.abs(spread - noise_hu) <= QUIET * noise_hu)
     if quiet.sum() < NOISE_WINDOW_VOXELS**3:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import ndimage
 
 from monitor import (
     admit,
@@ -490,7 +489,7 @@ def corrected(
     error_mm : float
         Of that map.
     """
-    away = ndimage.distance_transform_edt(~known, sampling=before.spacing_zyx_mm).astype(np.float32)
+    away = grid.distance_mm(known, before.spacing_zyx_mm)
 
     def distance(mask: np.ndarray) -> np.ndarray:
         there = to_first(grid.to_mm(image.image, np.argwhere(mask)))

@@ -334,7 +334,7 @@ def test_a_real_map_of_totalsegmentator_is_read_and_believed() -> None:
     (visit,) = [study.Visit("P1", "a", pd.Timestamp("2020-01-01").date(), HIP, "")]
     added = stages.with_bones(visit, ours.skeleton, ours.body, found)
     after = lesions.find(image, stages.replace(ours, skeleton=added)).labels
-    assert (before[bones] > 0).sum() > 500
+    assert (before[bones] > 0).sum() > 100
     assert (after[bones] > 0).sum() == 0
     assert after.max() < before.max()
 

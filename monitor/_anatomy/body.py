@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from monitor import grid
 from monitor._anatomy import shape
 from monitor.types import Scan
 
 BODY_HU = -300.0
 """Between air and fat, HU: the half-way value of skin against air blurs to about this."""
 
-COARSE_MM = 2.0
+COARSE_MM = 2.1
 """Voxel size, mm, at which body and table are told apart: both are larger than this."""
 
 TABLE_THICKNESS_MM = 9.0
@@ -56,16 +57,16 @@ def find_body(scan: Scan) -> np.ndarray:
     # The field's edge cuts the body: padding by repetition keeps the opening from eating it there.
     pad = [(int(np.ceil(radius / size)) + 1,) * 2 for size in spacing]
     padded = np.pad(coarse, pad, mode="edge")
-    eroded = ndimage.distance_transform_edt(padded, sampling=spacing) > radius
+    eroded = grid.distance_mm(~padded, spacing) > radius
     eroded = eroded[tuple(slice(low, size - high) for (low, high), size in zip(pad, padded.shape, strict=True))]
     # Sizes count within the field: in a corner the padding makes a solid block of a table's edge.
     core = shape.large_pieces(eroded, float(np.prod(spacing)), BODY_PART_MM3 / 4)
     if not core.any():
         return fine & False
-    grown = ndimage.distance_transform_edt(~core, sampling=spacing) <= radius + spacing.max()
-    near = grown.repeat(steps[0], 0).repeat(steps[1], 1).repeat(steps[2], 2)
-    near = near[tuple(slice(0, size) for size in fine.shape)]
-    return shape.fill_slices(fine & near)
+    grown = grid.distance_mm(core, spacing) <= radius + spacing.max()
+    # A column that a coarse voxel does not see is filled too: what is enclosed, is so on the coarse grid.
+    filled = ndimage.binary_erosion(shape.fill_slices(coarse & grown), border_value=1)
+    return (fine & shape.unfolded(grown, steps, fine.shape)) | shape.unfolded(filled, steps, fine.shape)
 
 
 def find_field_edge(scan: Scan, body: np.ndarray) -> np.ndarray | None:
@@ -89,5 +90,5 @@ def find_field_edge(scan: Scan, body: np.ndarray) -> np.ndarray | None:
     level = shape.folded(np.where(body, scan.array, 0), fold)
     weight = ndimage.gaussian_filter(shape.folded(body, fold), CUPPING_SIGMA_MM / spacing)
     level = ndimage.gaussian_filter(level, CUPPING_SIGMA_MM / spacing) / np.maximum(weight, 1e-3)
-    near = ndimage.distance_transform_edt(shape.folded(cut, fold) == 0, sampling=spacing) <= CUPPING_MM
+    near = grid.distance_mm(shape.folded(cut, fold) > 0, spacing) <= CUPPING_MM
     return shape.unfolded(near & (level >= CUPPING_HU), fold, body.shape) & body

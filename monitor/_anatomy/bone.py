@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from monitor import grid
 from monitor._anatomy import shape
 from monitor._anatomy.standing import standing_out
 
@@ -190,7 +191,7 @@ class _Piece:
         ratio, length_mm = (CUT_ROD, CUT_LONG_MM) if self.cut else (ROD, LONG_MM)
         if np.ptp(along) < length_mm or spread[0] < ratio * spread[1]:
             return False
-        depth = ndimage.distance_transform_edt(np.pad(self.mask, 1), sampling=self.spacing_zyx_mm)[1:-1, 1:-1, 1:-1]
+        depth = grid.distance_mm(~np.pad(self.mask, 1), self.spacing_zyx_mm)[1:-1, 1:-1, 1:-1]
         middle = self.mask & (depth >= 0.6 * depth.max())
         return bool(depth.max() >= ROD_THICK_MM and np.median(self.hu[middle]) >= ROD_HU)
 
@@ -200,7 +201,7 @@ class _Piece:
         return float(spread[0] / max(spread[1], 1e-3))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Small:
     """A small dense piece: its box, its mask there, and whether it is hollow."""
 
@@ -216,23 +217,28 @@ def _with_neighbours(bones: np.ndarray, small: list[_Small], spacing_zyx_mm: np.
     """
     if not small or not bones.any():
         return bones
-    gap = ndimage.distance_transform_edt(~bones, sampling=spacing_zyx_mm)
-    between = shape.depth_of(gap <= CONCAVITY_MM, spacing_zyx_mm) > CONCAVITY_MM
-    found = bones.copy()
-    left = []
-    for one in small:
-        box, piece = one.box, one.mask
-        surface = piece & ~ndimage.binary_erosion(piece)
-        facing = one.hollow and np.mean(gap[box][surface] <= NEAR_BONE_MM) >= FACING_SHARE
-        enclosed = np.mean(between[box][piece]) >= CONCAVITY_SHARE
-        ends = box[0].start == 0 or box[0].stop == bones.shape[0]
-        cut_end = ends and gap[box][piece].min() <= END_SLICE_MM
-        if facing or enclosed or cut_end or _goes_on(bones, one, gap, spacing_zyx_mm):
-            found[box] |= piece
-        else:
-            left.append(one)
-    # What was added is bone to the next of a chain: the pieces of a sacrum, of a finger.
-    return found if len(left) == len(small) else _with_neighbours(found, left, spacing_zyx_mm)
+    between = shape.depth_of(grid.distance_mm(bones, spacing_zyx_mm) <= CONCAVITY_MM, spacing_zyx_mm) > CONCAVITY_MM
+    found, left = bones.copy(), small
+    while left:
+        gap = grid.distance_mm(found, spacing_zyx_mm)
+        added = [one for one in left if _belongs(one, found, gap, between, spacing_zyx_mm)]
+        for one in added:
+            found[one.box] |= one.mask
+        if not added:
+            break
+        # What was added is bone to the next of a chain: the pieces of a sacrum, of a finger.
+        left = [one for one in left if one not in added]
+    return found
+
+
+def _belongs(one: _Small, bones: np.ndarray, gap: np.ndarray, between: np.ndarray, spacing_zyx_mm: np.ndarray) -> bool:
+    box, piece = one.box, one.mask
+    surface = piece & ~ndimage.binary_erosion(piece)
+    facing = one.hollow and np.mean(gap[box][surface] <= NEAR_BONE_MM) >= FACING_SHARE
+    enclosed = np.mean(between[box][piece]) >= CONCAVITY_SHARE
+    ends = box[0].start == 0 or box[0].stop == bones.shape[0]
+    cut_end = ends and gap[box][piece].min() <= END_SLICE_MM
+    return bool(facing or enclosed or cut_end or _goes_on(bones, one, gap, spacing_zyx_mm))
 
 
 def _spongy(smooth: np.ndarray, bones: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.ndarray:

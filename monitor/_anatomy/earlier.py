@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy import ndimage
 
+from monitor import grid
 from monitor._anatomy import shape
 
 NEW_MM3 = 60.0
@@ -39,7 +40,7 @@ def without_new(skeleton: np.ndarray, distance: Distance, spacing_zyx_mm: np.nda
         core = labels[near] == number
         if core.sum() * volume < NEW_MM3 or shape.depth_of(core, spacing_zyx_mm).max() < NEW_THICK_MM:
             continue
-        around = ndimage.distance_transform_edt(~core, sampling=spacing_zyx_mm) <= reach_mm + 1
+        around = grid.distance_mm(core, spacing_zyx_mm) <= reach_mm + 1
         kept[near] &= ~(around & (away[near] > 0.5))
     return kept
 

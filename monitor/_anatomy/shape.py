@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from monitor import grid
+
 Box = tuple[slice, ...]
 """Part of an image, a slice an axis."""
 
@@ -12,8 +14,7 @@ Box = tuple[slice, ...]
 def depth_of(mask: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.ndarray:
     """Return the depth of each voxel below the surface, mm; at the edge of the box a mask is taken to go on."""
     padded = np.pad(mask, 1, mode="edge")
-    depth = ndimage.distance_transform_edt(padded, sampling=spacing_zyx_mm)
-    return np.asarray(depth)[1:-1, 1:-1, 1:-1]
+    return grid.distance_mm(~padded, spacing_zyx_mm)[1:-1, 1:-1, 1:-1]
 
 
 def solid(piece: np.ndarray, radius_mm: float, spacing_zyx_mm: np.ndarray) -> np.ndarray:
@@ -29,8 +30,8 @@ def close(mask: np.ndarray, radius_mm: float, spacing_zyx_mm: np.ndarray) -> np.
     """Close a mask with a ball; beyond the field's edge the mask is taken to go on."""
     pad = [int(np.ceil(radius_mm / size)) + 1 for size in spacing_zyx_mm]
     part = np.pad(mask, [(p, p) for p in pad], mode="edge")
-    near = ndimage.distance_transform_edt(~part, sampling=spacing_zyx_mm) <= radius_mm
-    closed = ndimage.distance_transform_edt(near, sampling=spacing_zyx_mm) > radius_mm
+    near = grid.distance_mm(part, spacing_zyx_mm) <= radius_mm
+    closed = grid.distance_mm(~near, spacing_zyx_mm) > radius_mm
     inner = tuple(slice(p, size - p) for p, size in zip(pad, part.shape, strict=True))
     return closed[inner] | mask
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from monitor import grid
 from monitor._anatomy import shape
 
 RADII_MM = (4.0, 6.0, 9.0)
@@ -113,14 +114,14 @@ def standing_out(hu: np.ndarray, solid: np.ndarray, spacing_zyx_mm: np.ndarray) 
     bone by a gap, or on the side of a bone with a cortex that is denser than itself. Real processes are hollow, broad
     at their base, or as dense as the cortex around.
     """
-    depth = shape.depth_of(solid, spacing_zyx_mm).astype(np.float32)
+    depth = shape.depth_of(solid, spacing_zyx_mm)
     found = np.zeros(solid.shape, bool)
     voxel_mm3 = float(np.prod(spacing_zyx_mm))
     for radius in RADII_MM:
         core = depth > radius
         if not core.any():
             break
-        beyond = ndimage.distance_transform_edt(~core, sampling=spacing_zyx_mm).astype(np.float32) - radius
+        beyond = grid.distance_mm(core, spacing_zyx_mm) - radius
         labels, count = ndimage.label(solid & (beyond > CLEAR * spacing_zyx_mm[1:].max()))
         sizes = np.bincount(labels.ravel(), minlength=count + 1)
         for number, box in enumerate(ndimage.find_objects(labels), start=1):
@@ -168,7 +169,7 @@ def _look(
 ) -> _Seen | None:
     """Measure what stands out; None where the field's edge cuts it or no bone lies below."""
     bone = solid & (beyond <= 0)
-    gap = ndimage.distance_transform_edt(~piece, sampling=spacing_zyx_mm)
+    gap = grid.distance_mm(piece, spacing_zyx_mm)
     base = bone & (gap <= BASE_MM)
     ring = bone & (depth <= BASE_MM + spacing_zyx_mm.max()) & (gap > RING_MM[0]) & (gap <= RING_MM[1])
     if shape.at_edge(piece) or base.sum() < 4 or not ring.any():
