@@ -26,7 +26,7 @@ LOWEST_PERCENT, LOWEST = 10, 1.25
 NOISE_STEP_MM, LEFT_STEP_MM = 3.0, 6.0
 """Of slices nearer than this one is measured, mm: for blocks, and for what a smoothing leaves of the whole."""
 
-LEAST_SLICES = 8
+LEAST_SLICES = 64
 """Fewer slices than this are all measured."""
 
 NOISE_WINDOW_VOXELS = 5
@@ -42,7 +42,7 @@ def measure_noise(hu: np.ndarray, tissue: np.ndarray, spacing_zyx_mm: np.ndarray
     soft tissue has the SD of the whole. Of fine slices one every ``NOISE_STEP_MM`` is measured.
     """
     sides = np.maximum(1, np.round(NOISE_BLOCK_MM / spacing_zyx_mm)).astype(int)
-    step = max(1, int(NOISE_STEP_MM / spacing_zyx_mm[0]))
+    step = _step(hu, NOISE_STEP_MM, spacing_zyx_mm)
     sides[0] = max(1, sides[0] // step) * step
     blocks = np.full(tuple(-(-np.array(hu.shape) // sides)), np.nan)
     mean, spread, inner = _squares(hu[::step], tissue[::step])
@@ -65,15 +65,17 @@ def left_by(
 
     It is asked where the scan itself shows nothing but its noise: of a smoothed scan texture is the greater part.
     """
-    step = max(1, int(LEFT_STEP_MM / spacing_zyx_mm[0]))
-    if hu.shape[0] < LEAST_SLICES * step:
-        step = 1
+    step = _step(hu, LEFT_STEP_MM, spacing_zyx_mm)
     _, spread, inner = _squares(hu[::step], tissue[::step])
     quiet = inner & (np.abs(spread - noise_hu) <= QUIET * noise_hu)
     if quiet.sum() < NOISE_WINDOW_VOXELS**3:
         return float("nan")
     _, left, _ = _squares(smooth[::step], tissue[::step])
     return WINDOW_LOSS * float(np.median(left[quiet]))
+
+
+def _step(hu: np.ndarray, step_mm: float, spacing_zyx_mm: np.ndarray) -> int:
+    return max(1, int(step_mm / spacing_zyx_mm[0])) if hu.shape[0] >= LEAST_SLICES else 1
 
 
 def _squares(hu: np.ndarray, tissue: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

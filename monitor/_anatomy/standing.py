@@ -34,8 +34,8 @@ ELONGATED = 1.9
 SLENDER = 2.6
 """What is this much higher than its inscribed radius is a process; a ball is twice as high."""
 
-CORTEX_HU = 800.0
-"""Least HU of solid cortex where it is thicker than the blur: mineral as dense cannot be told from a bone's end."""
+CORTEX_HU = 600.0
+"""What stands on bone is the end of another where it is denser than this, HU, and than the cortex below."""
 
 BASE_SHARE = 1.3
 """Greatest area of its base over the section of a ball of its volume: what is broader there is part of the bone."""
@@ -49,7 +49,7 @@ RING_MM = (4.0, 12.0)
 AROUND_RADII = 3.0
 """How much of the bone below is asked for its shape, in its own radii."""
 
-SHAFT = 2.0
+SHAFT = 1.6
 """Ratio of the first to the second spread from which a bone is a shaft; a ball has 1."""
 
 ALONG = 0.55
@@ -122,14 +122,14 @@ def standing_out(hu: np.ndarray, solid: np.ndarray, spacing_zyx_mm: np.ndarray) 
         if not core.any():
             break
         beyond = grid.distance_mm(core, spacing_zyx_mm) - radius
-        labels, count = ndimage.label(solid & (beyond > CLEAR * spacing_zyx_mm[1:].max()))
+        labels, count = ndimage.label(solid & ~found & (beyond > CLEAR * spacing_zyx_mm[1:].max()))
         sizes = np.bincount(labels.ravel(), minlength=count + 1)
         for number, box in enumerate(ndimage.find_objects(labels), start=1):
             if sizes[number] < LEAST_VOXELS or sizes[number] * voxel_mm3 < LEAST_MM3:
                 continue
             part = labels[box] == number
             # Most of what a ball leaves out are edges and corners: too low or too thin, told at once.
-            if beyond[box][part].max() < HEIGHT_MM or depth[box][part].max() < THICK_MM or found[box][part].any():
+            if beyond[box][part].max() < HEIGHT_MM or depth[box][part].max() < THICK_MM:
                 continue
             reach = max(AROUND_RADII * float(depth.max()), RING_MM[1])
             near = shape.grown(box, min(reach, 45.0), spacing_zyx_mm, solid.shape)
@@ -144,7 +144,10 @@ def _is_mineral(seen: _Seen) -> bool:
     """Tell mineral on a bone from the bone's own processes; thresholds from limbs with lesions put in, and without."""
     if seen.height_mm < HEIGHT_MM or seen.thick_mm < THICK_MM or seen.elongation > ELONGATED:
         return False
-    if seen.base_share > BASE_SHARE or seen.height_mm > SLENDER * seen.thick_mm or seen.own_hu > CORTEX_HU:
+    if seen.base_share > BASE_SHARE or seen.height_mm > SLENDER * seen.thick_mm:
+        return False
+    densest = max(seen.cortex_hu, seen.base_hu)
+    if seen.own_hu > max(densest, CORTEX_HU):
         return False
     side = seen.along < ALONG
     hollow = seen.core_hu < seen.rim_hu
@@ -152,7 +155,6 @@ def _is_mineral(seen: _Seen) -> bool:
         return side and seen.shaft >= SHAFT and seen.core_hu < SOFT_CORE_HU and seen.thick_mm >= SHELL_MM
     solid = seen.core_hu >= max(seen.rim_hu + SOLID_HU, SOLID_CORE_HU) and seen.base_share <= SOLID_BASE
     apart = seen.own_hu >= max(SADDLE * seen.base_hu, SADDLE_HU) and seen.base_share <= SADDLE_BASE
-    densest = max(seen.cortex_hu, seen.base_hu)
     on_shaft = side and seen.shaft >= SHAFT and DENSE_HU <= seen.own_hu <= PALE * densest
     thick = seen.cortex_hu >= THICK_CORTEX_HU
     on_cortex = side and thick and DENSE_HU <= seen.own_hu <= PALEST * densest
