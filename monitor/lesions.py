@@ -35,6 +35,12 @@ SMOOTH_FACTOR = 4.0
 RISE_HU = 10.0
 """How far above the threshold a smoothed piece must somewhere reach, HU: tendon and cartilage stay below."""
 
+SOFT_HU = 130.0
+"""Tendon and cartilage reach this at any voltage, HU: the threshold itself falls with it above 120 kV."""
+
+CONTRAST_HU = 65.0
+"""Least contrast of a smoothed piece over the median around it, HU: muscle beside bone is hardened as a whole."""
+
 PEAK_SD = 5.0
 """The same in SDs of the smoothed noise: 100 cm³ are 5000 independent places, of which 10^-3 reach it."""
 
@@ -73,6 +79,9 @@ GRAIN_MM3 = 28.0
 
 BRIGHT_SHARE = 0.3
 """Share of a piece above the threshold itself from which those voxels are its outline: blur is not mineral."""
+
+SEED_SHARE = 0.05
+"""Least share of a piece that must rise so far: of wide faint bands of hardened muscle 0.4 % do, of faint arcs 11 %."""
 
 FRINGE_MM = 2.0
 """A piece that lies all within this of bone is the bone's own fringe, mm."""
@@ -195,7 +204,7 @@ def limit_of_detection_mm3(scan: Scan, physical_hu: float, *, smooth_noise_hu: f
     The ball of ``DENSE_HU`` contrast whose peak, after the scan's blur and the matched filter, and whose sum exceed
     what they must by 1.28 SD of the noise.
     """
-    contrast = max(physical_hu + RISE_HU - tissue_hu, PEAK_SD * smooth_noise_hu)
+    contrast = max(max(physical_hu, SOFT_HU) + RISE_HU - tissue_hu, PEAK_SD * smooth_noise_hu)
     needed = (contrast + POWER_SD * smooth_noise_hu) / DENSE_HU
     spacing = scan.spacing_zyx_mm
     thick = _known(scan.acquisition.slice_thickness_mm, spacing[0])
@@ -331,11 +340,12 @@ def _judged(sight: _Sight, labels: np.ndarray, index: np.ndarray, values: _Value
     names = np.arange(1, count + 1)
     voxels = np.bincount(own, minlength=count + 1)[1:]
     peak_sd = np.where(sight.at(sight.streaky, index), STREAK_SD, PEAK_SD)
-    needed = np.maximum(sight.physical + RISE_HU + values.halo, sight.tissue + peak_sd * values.smooth_sd)
-    rise = ndimage.maximum(values.smooth - needed, own, names)
+    needed = np.maximum(max(sight.physical, SOFT_HU) + RISE_HU + values.halo, sight.tissue + peak_sd * values.smooth_sd)
+    rises = values.smooth >= needed
+    seeds = np.bincount(own, rises, minlength=count + 1)[1:]
     far = ndimage.maximum(values.away, own, names)
     reasons = np.zeros(count + 1, np.uint8)
-    reasons[1:][np.asarray(rise) < 0] = Reason.NOISE
+    reasons[1:][seeds < np.maximum(SEED_SHARE * voxels, 1)] = Reason.NOISE
     fringe = max(FRINGE_MM, FRINGE_VOXELS * float(sight.scan.spacing_zyx_mm[1:].max()))
     reasons[1:][np.asarray(far) <= fringe] = Reason.BONE_EDGE
     reasons[1:][voxels < LEAST_VOXELS] = Reason.TOO_SMALL
@@ -357,7 +367,7 @@ def _judged(sight: _Sight, labels: np.ndarray, index: np.ndarray, values: _Value
 
 
 def _summed(sight: _Sight, labels: np.ndarray, number: int, box: tuple[slice, ...]) -> float:
-    """Return the contrast summed over a piece and its border, in SDs of such a sum of noise."""
+    """Return the contrast summed over a piece and its border, in SDs of such a sum of noise; 0 where it is faint."""
     spacing = sight.scan.spacing_zyx_mm
     near = _grow(box, np.ceil(RING_MM[1] / spacing).astype(int), labels.shape)
     piece = labels[near] == number
@@ -366,6 +376,8 @@ def _summed(sight: _Sight, labels: np.ndarray, number: int, box: tuple[slice, ..
     ring = soft & (gap > RING_MM[0]) & (gap <= RING_MM[1]) & (labels[near] == 0)
     hu = sight.scan.array[near]
     level = float(np.median(hu[ring])) if ring.sum() > RING_VOXELS else sight.tissue
+    if sight.smooth[near][piece].max() - level < CONTRAST_HU:
+        return 0.0
     summed = soft & (gap <= BORDER_MM)
     count = int(summed.sum())
     index = np.argwhere(piece) + [part.start for part in near]

@@ -50,8 +50,8 @@ ROD = 2.5
 ROD_THICK_MM = 1.8
 """Least inscribed radius of a rib, mm; calcified walls of vessels and sheets are bent plates and thinner."""
 
-CUT_ROD, CUT_LONG_MM = 1.8, 8.0
-"""The same for a rod that the edge of the field cuts: how much longer than wide, and how long, mm, what is seen is."""
+CUT_ROD, CUT_LONG_MM, CUT_THICK_MM = 1.8, 8.0, 1.2
+"""The same for what the edge of the field leaves of a rod: how much longer than wide, how long and how thick, mm."""
 
 ROD_HU = 250.0
 """Least HU along the middle of a rib."""
@@ -142,7 +142,7 @@ def _find(hu: np.ndarray, body: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.nd
             small.append(_Small(box, filled if hollow else piece, hollow))
     bones = _with_neighbours(bones, small, spacing_zyx_mm) & body
     bones |= _spongy(smooth, bones, spacing_zyx_mm) & body
-    return bones & ~standing_out(hu, bones, spacing_zyx_mm)
+    return bones & ~standing_out(hu, bones, body, spacing_zyx_mm)
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,9 @@ class _Piece:
             return False
         depth = grid.distance_mm(~np.pad(self.mask, 1), self.spacing_zyx_mm)[1:-1, 1:-1, 1:-1]
         middle = self.mask & (depth >= 0.6 * depth.max())
-        return bool(depth.max() >= ROD_THICK_MM and np.median(self.hu[middle]) >= ROD_HU)
+        return bool(
+            depth.max() >= (CUT_THICK_MM if self.cut else ROD_THICK_MM) and np.median(self.hu[middle]) >= ROD_HU
+        )
 
     def elongation(self, mask: np.ndarray) -> float:
         """Return how much longer than wide a mask is, as the ratio of spreads."""

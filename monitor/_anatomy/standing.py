@@ -106,7 +106,7 @@ class _Seen:
     core_hu: float
 
 
-def standing_out(hu: np.ndarray, solid: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.ndarray:
+def standing_out(hu: np.ndarray, solid: np.ndarray, body: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.ndarray:
     """Return what stands on filled bone and is no part of it, (z, y, x) bool.
 
     A ball that rolls inside the bone leaves out what is narrower (an opening, Serra 1982). What it leaves out is
@@ -134,6 +134,8 @@ def standing_out(hu: np.ndarray, solid: np.ndarray, spacing_zyx_mm: np.ndarray) 
             reach = max(AROUND_RADII * float(depth.max()), RING_MM[1])
             near = shape.grown(box, min(reach, 45.0), spacing_zyx_mm, solid.shape)
             piece = labels[near] == number
+            if (ndimage.binary_dilation(piece) & ~body[near]).any():
+                continue  # the end of what is imaged, or of the body, cuts it
             seen = _look(hu[near], piece, solid[near], depth[near], beyond[near], spacing_zyx_mm)
             if seen is not None and _is_mineral(seen):
                 found[near] |= piece
