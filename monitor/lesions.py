@@ -299,7 +299,9 @@ def _pieces(sight: _Sight, contrast: np.ndarray | None) -> tuple[np.ndarray, np.
     outskirts = smooth >= np.maximum(faint, sight.tissue + SMOOTH_FACTOR * smooth_sd) + halo
     bright = hu >= np.maximum(sight.physical, sight.tissue + NOISE_FACTOR * raw_sd) + halo
     dense = outskirts | bright
-    left_out[tuple(index[~dense & (hu >= sight.physical) & (halo > 0)].T)] = Reason.BONE_EDGE
+    # What hugs the bone was never in question: the blur of its border.
+    edge = ~dense & (hu >= sight.physical) & (halo > 0) & (away > FRINGE_MM)
+    left_out[tuple(index[edge].T)] = Reason.BONE_EDGE
     told = ((Reason.EXCLUDED, anatomy.left_out), (Reason.CONTRAST, contrast), (Reason.FIELD_EDGE, anatomy.field_edge))
     for name, where in told:
         if where is not None:
