@@ -7,11 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
 from monitor import anatomy, grid, scan
+from monitor._anatomy.body import find_field_edge
+from monitor._anatomy.standing import standing_out
 from monitor.types import Scan
 from tests.made import BONE_AT, BONE_MM, CORTEX_MM, SKIN_MM, TABLE_AT, Ball, limb, scan_of, within
 
@@ -186,3 +189,73 @@ def test_a_real_spine_at_3_mm_is_bone():
     assert found.body[seg > 0].mean() > 0.98
     assert found.skeleton[vertebrae & (one.array > 300)].mean() > 0.95
     assert found.skeleton[ndimage.binary_erosion(organs)].mean() < 0.01
+
+
+# --- what stands on bone ---------------------------------------------------------------------------------------------
+
+
+def shaft(*, ball_hu: float = 0.0, centre_mm: float = 13.0) -> tuple[np.ndarray, np.ndarray]:
+    """Draw a shaft along z, cortex 1000 HU and 3 mm thick, with a ball of 4 mm on its side: HU and filled mask."""
+    z, y, x = np.meshgrid(np.arange(-45.0, 46.0), np.arange(-20.0, 21.0), np.arange(-20.0, 26.0), indexing="ij")
+    across = np.hypot(x, y)
+    bone = across <= 9
+    hu = np.where(bone, np.where(across >= 6, 1000.0, 50.0), 50.0)
+    ball = (np.sqrt((x - centre_mm) ** 2 + y**2 + z**2) <= 4) & ~bone & (ball_hu > 0)
+    hu[ball] = ball_hu
+    blurred = ndimage.gaussian_filter(hu.astype(np.float32), 0.7)
+    return blurred, bone | ball
+
+
+def stands_out(hu: np.ndarray, solid: np.ndarray) -> np.ndarray:
+    return standing_out(hu, solid, np.ones(solid.shape, bool), np.ones(3))
+
+
+def test_a_nodule_on_a_shaft_is_told_from_it():
+    """What is paler than the cortex below and compact is taken off, and nothing of the shaft with it."""
+    hu, solid = shaft(ball_hu=600.0)
+    found = stands_out(hu, solid)
+    _, bone = shaft()
+    assert np.mean(found[solid & ~bone]) > 0.7
+    assert not found[bone].any()
+
+
+def test_what_is_denser_than_the_cortex_below_stays_bone():
+    """The dense end of another bone that touches a shaft is none of its nodules."""
+    assert not stands_out(*shaft(ball_hu=1600.0)).any()
+
+
+def test_nothing_stands_on_a_bare_shaft():
+    """A cylinder has no remainder that is high and compact."""
+    assert not stands_out(*shaft()).any()
+
+
+def test_what_the_edge_of_the_body_cuts_is_not_judged():
+    """Where nothing is imaged beside it, a piece may be a cut bone."""
+    hu, solid = shaft(ball_hu=600.0)
+    assert not standing_out(hu, solid, solid, np.ones(3)).any()
+
+
+def test_a_body_cut_by_the_round_field_is_known():
+    """Tissue that rises towards padding is the field's edge; a limb in air has none."""
+    whole = limb()
+    assert find_field_edge(whole, anatomy.find_body(whole)) is None
+    values = np.full((10, 80, 80), -1000, np.int16)
+    values[:, 10:70, 10:50] = np.maximum(40, 40 + 12 * (np.arange(10, 50) - 20)).astype(np.int16)
+    cut = Scan(grid.image_like(values, sitk.Image(80, 80, 10, sitk.sitkInt16)))
+    body = values > -300
+    found = find_field_edge(cut, body)
+    assert found is not None
+    assert found[:, 20:60, 45:50].all()
+    assert not found[:, :, :15].any()
+
+
+@given(st.integers(0, 1000))
+@settings(max_examples=20, deadline=None)
+def test_distances_are_those_of_scipy(seed):
+    """Independent value: the exact Euclidean distance transform, on any spacing."""
+    rng = np.random.default_rng(seed)
+    target = rng.random((6, 9, 8)) > 0.9
+    target[3, 4, 4] = True
+    spacing = rng.uniform(0.5, 3.0, 3)
+    expected = ndimage.distance_transform_edt(~target, sampling=spacing)
+    assert grid.distance_mm(target, spacing) == pytest.approx(expected, abs=1e-4)

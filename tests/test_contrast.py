@@ -103,7 +103,9 @@ def test_turning_the_scan_turns_the_vessels():
     assert np.array_equal(mirrored.vessels, contrast.find(scan, known).vessels[:, :, ::-1])
 
 
-@pytest.mark.skipif(not pairs.DATA.exists(), reason="the real images beside the checkout are absent")
+@pytest.mark.skipif(
+    not pairs.DATA.exists(), reason="the real scans of ../shared/data may not be in the repository, and are not here"
+)
 @pytest.mark.parametrize("name", ["hip", *pairs.LIMBS])
 def test_real_plain_scans_are_plain(name):
     """No real scan here holds contrast: the trunk's aorta has 43 HU; ribs, marrow and tendons are no vessels."""

@@ -19,7 +19,10 @@ from monitor.types import Registration, ScanError
 from tests.conftest import SHARED
 from tests.made import Ball, limb, within
 
-needs_data = pytest.mark.skipif(not (SHARED / "hip-ct").is_dir(), reason="real images are not in ../shared/data")
+needs_data = pytest.mark.skipif(
+    not (SHARED / "hip-ct").is_dir(),
+    reason="the real hip of ../shared/data may not be in the repository, and is not here",
+)
 
 HIP = SHARED / "hip-ct"
 
