@@ -131,7 +131,7 @@ def measure(scan: Scan, anatomy: Anatomy, findings: Findings) -> pd.DataFrame:
     reach = np.ceil((MARGIN_MM + RING_MM + 1) / scan.spacing_zyx_mm).astype(int) + 1
     for label, box in enumerate(ndimage.find_objects(findings.labels), start=1):
         if box is not None:
-            grown = _grown(box, reach, findings.labels.shape)
+            grown = grid.grown(box, reach, findings.labels.shape)
             piece = _cut(scan, anatomy, findings, label, grown, factor)
             rows.append({"label": label, **_amounts(piece, scan), **_place(piece, scan, grown)})
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -461,10 +461,3 @@ def _distance(mask: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.ndarray:
 def _ball(reach: np.ndarray) -> np.ndarray:
     axes = np.meshgrid(*[np.arange(-r, r + 1) / r for r in reach], indexing="ij")
     return np.asarray(sum(np.square(part) for part in axes) <= 1.0 + 1e-9)
-
-
-def _grown(box: tuple[slice, ...], reach: np.ndarray, shape: tuple[int, ...]) -> tuple[slice, ...]:
-    return tuple(
-        slice(max(0, part.start - margin), min(size, part.stop + margin))
-        for part, margin, size in zip(box, reach, shape, strict=True)
-    )

@@ -141,6 +141,14 @@ def depth_mm(mask_zyx: np.ndarray, image: sitk.Image) -> np.ndarray:
     return np.stack([depth[number][place] for number, place in enumerate(places)])
 
 
+def grown(box: tuple[slice, ...], reach: np.ndarray, shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """Return a box that reaches so many voxels farther along each axis, within an image of this shape."""
+    return tuple(
+        slice(max(0, part.start - margin), min(size, part.stop + margin))
+        for part, margin, size in zip(box, reach, shape, strict=True)
+    )
+
+
 def distance_mm(target: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.ndarray:
     """Return the distance of each voxel's centre to the nearest of ``target``, (z, y, x) float32 mm; 0 on it.
 

@@ -371,7 +371,7 @@ def _judged(sight: _Sight, labels: np.ndarray, index: np.ndarray, values: _Value
 def _summed(sight: _Sight, labels: np.ndarray, number: int, box: tuple[slice, ...]) -> float:
     """Return the contrast summed over a piece and its border, in SDs of such a sum of noise; 0 where it is faint."""
     spacing = sight.scan.spacing_zyx_mm
-    near = _grow(box, np.ceil(RING_MM[1] / spacing).astype(int), labels.shape)
+    near = grid.grown(box, np.ceil(RING_MM[1] / spacing).astype(int), labels.shape)
     piece = labels[near] == number
     gap = grid.distance_mm(piece, spacing)
     soft = sight.anatomy.body[near] & ~sight.skeleton[near]
@@ -394,7 +394,7 @@ def _summed(sight: _Sight, labels: np.ndarray, number: int, box: tuple[slice, ..
 def _is_streak(sight: _Sight, labels: np.ndarray, number: int, box: tuple[slice, ...]) -> bool:
     """Tell whether a piece is one of many: in a scan with streaks, soft tissue around rises and falls as much."""
     spacing = sight.scan.spacing_zyx_mm
-    near = _grow(box, np.ceil(STREAK_REACH_MM / spacing).astype(int), labels.shape)
+    near = grid.grown(box, np.ceil(STREAK_REACH_MM / spacing).astype(int), labels.shape)
     piece = labels[near] == number
     index = np.argwhere(piece) + [part.start for part in near]
     if not sight.at(sight.streaky, index).any():
@@ -415,10 +415,3 @@ def _known(value: float, otherwise: float) -> float:
 def _label(mask: np.ndarray) -> np.ndarray:
     labels, _ = ndimage.label(mask, structure=np.ones((3, 3, 3)), output=np.int32)
     return labels
-
-
-def _grow(box: tuple[slice, ...], reach: np.ndarray, shape: tuple[int, ...]) -> tuple[slice, ...]:
-    return tuple(
-        slice(max(0, part.start - margin), min(size, part.stop + margin))
-        for part, margin, size in zip(box, reach, shape, strict=True)
-    )

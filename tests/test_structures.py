@@ -21,7 +21,7 @@ from tests.made import Ball, limb, within
 
 needs_data = pytest.mark.skipif(
     not (SHARED / "hip-ct").is_dir(),
-    reason="the real hip of ../shared/data may not be in the repository, and is not here",
+    reason="../shared/data may not be in the repository, and is not here",
 )
 
 HIP = SHARED / "hip-ct"

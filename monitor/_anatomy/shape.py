@@ -62,11 +62,7 @@ def axes_of(places_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def grown(box: Box, reach_mm: float, spacing_zyx_mm: np.ndarray, shape: tuple[int, ...]) -> Box:
     """Return a box that reaches this much farther, within the image."""
-    reach = np.ceil(reach_mm / spacing_zyx_mm).astype(int)
-    return tuple(
-        slice(max(0, part.start - margin), min(size, part.stop + margin))
-        for part, margin, size in zip(box, reach, shape, strict=True)
-    )
+    return grid.grown(box, np.ceil(reach_mm / spacing_zyx_mm).astype(int), shape)
 
 
 def at_edge(mask: np.ndarray) -> bool:

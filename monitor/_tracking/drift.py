@@ -35,7 +35,7 @@ REACH_SDS = 2.0
 """SDs of the error of a map that are added to the reach: 95 % lie within."""
 
 ROUNDS = 3
-"""Pairs and displacements are found in turn; the third round changed no pair in 100 made-up series."""
+"""Pairs and displacements are found in turn, so many times."""
 
 
 @dataclass(frozen=True)
