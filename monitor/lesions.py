@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from monitor import grid, noise
+from monitor._lesions import apart
 from monitor.types import Anatomy, Findings, Reason, Scan
 
 THRESHOLD_HU_AT_KVP = ((70.0, 207.0), (80.0, 177.0), (100.0, 145.0), (120.0, 130.0), (135.0, 119.0), (140.0, 115.0))
@@ -206,10 +207,7 @@ def limit_of_detection_mm3(scan: Scan, physical_hu: float, *, smooth_noise_hu: f
     """
     contrast = max(max(physical_hu, SOFT_HU) + RISE_HU - tissue_hu, PEAK_SD * smooth_noise_hu)
     needed = (contrast + POWER_SD * smooth_noise_hu) / DENSE_HU
-    spacing = scan.spacing_zyx_mm
-    thick = _known(scan.acquisition.slice_thickness_mm, spacing[0])
-    variances = np.array([max(thick, spacing[0]) ** 2 / 12, *(BLUR_MM**2 + spacing[1:] ** 2 / 12)]) + SMOOTHING_MM**2
-    sigma = float(np.prod(variances) ** (1 / 6))
+    sigma = float(np.prod(_blur_mm(scan)) ** (1 / 3))
     radii = np.linspace(0.05, 6.0, 600) * sigma
     # The share of a Gaussian point spread within a ball is the peak of the blurred ball (Maxwell's distribution).
     ratio = radii / (sigma * sqrt(2))
@@ -217,6 +215,14 @@ def limit_of_detection_mm3(scan: Scan, physical_hu: float, *, smooth_noise_hu: f
     radius = float(np.interp(min(needed, peaks[-1]), peaks, radii))
     by_sum = (SUM_SD + POWER_SD) * smooth_noise_hu * sqrt(SPECK_MM3 * GRAIN_MM3) / DENSE_HU
     return PLACING * max(4 / 3 * pi * radius**3, by_sum)
+
+
+def _blur_mm(scan: Scan) -> np.ndarray:
+    """Return the SD, (3,) mm along z, y and x, of a point after the scan's usual blur and the matched filter."""
+    spacing = scan.spacing_zyx_mm
+    thick = _known(scan.acquisition.slice_thickness_mm, spacing[0])
+    variances = np.array([max(thick, spacing[0]) ** 2 / 12, *(BLUR_MM**2 + spacing[1:] ** 2 / 12)]) + SMOOTHING_MM**2
+    return np.asarray(np.sqrt(variances))
 
 
 @dataclass(frozen=True)
@@ -309,28 +315,39 @@ def _pieces(sight: _Sight, contrast: np.ndarray | None) -> tuple[np.ndarray, np.
             left_out[tuple(index[out].T)] = name
             dense &= ~out
     index, bright = index[dense], bright[dense]
-    values = _Values(smooth[dense], smooth_sd[dense], away[dense], halo[dense])
+    smooth, smooth_sd, away, halo = smooth[dense], smooth_sd[dense], away[dense], halo[dense]
+    peak_sd = np.where(sight.at(sight.streaky, index), STREAK_SD, PEAK_SD)
+    needed = np.maximum(max(sight.physical, SOFT_HU) + RISE_HU + halo, sight.tissue + peak_sd * smooth_sd)
+    values = _Values(smooth, smooth_sd, away, halo, smooth >= needed)
     mask = np.zeros(scan.array.shape, bool)
     mask[tuple(index.T)] = True
     labels = _label(mask)
     kept = _judged(sight, labels, index, values, left_out)
     number = np.zeros(int(labels.max()) + 1, labels.dtype)
     number[kept] = np.arange(1, len(kept) + 1)
+    labels = number[labels]
+    contrast = values.smooth - sight.tissue - values.halo
+    blur_voxels = _blur_mm(scan) / scan.spacing_zyx_mm
+    labels = apart.parted(labels, index, contrast, values.risen, values.smooth_sd, blur_voxels)
     own = labels[tuple(index.T)]
     # What is clearly mineral outlines a piece by itself; a faint one is outlined by all of it.
-    share = np.bincount(own, bright, len(number)) / np.maximum(np.bincount(own, minlength=len(number)), 1)
+    share = np.bincount(own, bright) / np.maximum(np.bincount(own), 1)
     labels[tuple(index[~bright & (share[own] >= BRIGHT_SHARE)].T)] = 0
-    return number[labels], left_out
+    return labels, left_out
 
 
 @dataclass(frozen=True)
 class _Values:
-    """Of each voxel in question: smoothed HU, SD of the smoothed noise, distance to bone, rise of the threshold."""
+    """Of each voxel in question: smoothed HU, SD of the smoothed noise, distance to bone, rise of the threshold.
+
+    ``risen`` tells which reach what the peak of a lesion must.
+    """
 
     smooth: np.ndarray
     smooth_sd: np.ndarray
     away: np.ndarray
     halo: np.ndarray
+    risen: np.ndarray
 
 
 def _judged(sight: _Sight, labels: np.ndarray, index: np.ndarray, values: _Values, left_out: np.ndarray) -> list[int]:
@@ -341,10 +358,7 @@ def _judged(sight: _Sight, labels: np.ndarray, index: np.ndarray, values: _Value
         return []
     names = np.arange(1, count + 1)
     voxels = np.bincount(own, minlength=count + 1)[1:]
-    peak_sd = np.where(sight.at(sight.streaky, index), STREAK_SD, PEAK_SD)
-    needed = np.maximum(max(sight.physical, SOFT_HU) + RISE_HU + values.halo, sight.tissue + peak_sd * values.smooth_sd)
-    rises = values.smooth >= needed
-    seeds = np.bincount(own, rises, minlength=count + 1)[1:]
+    seeds = np.bincount(own, values.risen, minlength=count + 1)[1:]
     far = ndimage.maximum(values.away, own, names)
     reasons = np.zeros(count + 1, np.uint8)
     reasons[1:][seeds < np.maximum(SEED_SHARE * voxels, 1)] = Reason.NOISE

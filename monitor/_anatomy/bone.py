@@ -53,6 +53,9 @@ ROD_THICK_MM = 1.8
 CUT_ROD, CUT_LONG_MM, CUT_THICK_MM = 1.8, 8.0, 1.2
 """The same for what the edge of the field leaves of a rod: how much longer than wide, how long and how thick, mm."""
 
+SOLID_CORE_MM3 = 300.0
+"""Core from which a piece is asked whether its middle is densest, mm³: a ball of 4 mm below the rim."""
+
 ROD_HU = 250.0
 """Least HU along the middle of a rib."""
 
@@ -161,6 +164,12 @@ class _Piece:
         rim, core = self.zones()
         return bool(core.any() and rim.any() and self.hu[core].mean() < self.hu[rim].mean())
 
+    def is_solid(self) -> bool:
+        """Tell whether the piece is thick and densest in its middle: no bone is, a lump of mineral is."""
+        rim, core = self.zones()
+        large = core.sum() * float(np.prod(self.spacing_zyx_mm)) >= SOLID_CORE_MM3
+        return bool(large and rim.any() and self.hu[core].mean() > self.hu[rim].mean())
+
     def zones(self) -> tuple[np.ndarray, np.ndarray]:
         """Return rim and core of the filled piece."""
         depth = shape.depth_of(self.filled, self.spacing_zyx_mm)
@@ -179,12 +188,16 @@ class _Piece:
 
     def is_shaft(self) -> bool:
         """Tell whether the piece is cut by the edge of the field, long, and holds cortex."""
+        if self.is_solid():
+            return False
         length = max(size * step for size, step in zip(self.mask.shape, self.spacing_zyx_mm, strict=True))
         dense = np.mean(self.hu[self.mask] >= CORTEX_HU) >= CORTEX_FRACTION
         return bool(self.cut and length >= LONG_MM and dense)
 
     def is_rod(self) -> bool:
         """Tell whether the piece is a rod of bone, as ribs and processes are."""
+        if self.is_solid():
+            return False
         places = np.argwhere(self.mask) * self.spacing_zyx_mm
         spread, axes = shape.axes_of(places)
         along = places @ axes[0]

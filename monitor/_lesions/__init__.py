@@ -1,0 +1,1 @@
+"""How pieces of mineral are told from each other."""
