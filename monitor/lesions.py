@@ -48,6 +48,9 @@ PEAK_SD = 5.0
 STREAKS_OVER, STREAKS_HU = 1.3, 30.0
 """A block has streaks where its noise is this many times that of the whole scan, and above this many HU."""
 
+STREAKS_SURE = 1.1
+"""From this many times that noise on streaks are what a block is judged by: texture of the aorta's wall stays below."""
+
 STREAKS_ALL_HU = 35.0
 """A whole scan has streaks from this noise on, HU: so few photons leave more than quantum noise (limb-ct 002)."""
 
@@ -59,6 +62,9 @@ STREAK_SD = 8.0
 
 STREAK_REACH_MM, STREAK_SIGMA_MM = 15.0, 3.0
 """How far around a piece streaks are looked for, and SD of the smoothing that takes anatomy off, mm."""
+
+STREAKY_SHARE = 0.5
+"""Least share of a piece that must lie in blocks with streaks for it to be judged by them."""
 
 QUIET_HU = 70.0
 """Smoothed soft tissue without fat lies within this of its level, HU: its border with fat is no streak."""
@@ -257,7 +263,8 @@ class _Sight:
         smooth_noise = _known(left, noise_hu / 2)
         raw = np.where(np.isnan(anatomy.noise_blocks_hu), noise_hu, anatomy.noise_blocks_hu)
         # In a smoothed block texture outweighs noise: streaks are told by the raw noise of a block.
-        streaks = STREAKS_LEFT * np.sqrt(np.maximum(raw**2 - max(STREAKS_OVER * noise_hu, STREAKS_HU) ** 2, 0))
+        usual = max(STREAKS_OVER * noise_hu, STREAKS_HU)
+        streaks = STREAKS_LEFT * np.sqrt(np.maximum(raw**2 - usual**2, 0))
         fold = np.maximum(1, np.round(AWAY_MM / spacing)).astype(int)
         return cls(
             scan=scan,
@@ -269,7 +276,7 @@ class _Sight:
             smooth_noise=smooth_noise,
             raw_blocks=raw,
             smooth_blocks=np.hypot(smooth_noise, streaks),
-            streaky=(streaks > 0) | (noise_hu >= STREAKS_ALL_HU),
+            streaky=(raw > STREAKS_SURE * usual) | (noise_hu >= STREAKS_ALL_HU),
             away_mm=_away(skeleton, fold, spacing),
             fold=fold,
         )
@@ -411,11 +418,13 @@ def _is_streak(sight: _Sight, labels: np.ndarray, number: int, box: tuple[slice,
     near = grid.grown(box, np.ceil(STREAK_REACH_MM / spacing).astype(int), labels.shape)
     piece = labels[near] == number
     index = np.argwhere(piece) + [part.start for part in near]
-    if not sight.at(sight.streaky, index).any():
+    # A block that a lesion or a border fills shows no noise of its own: its neighbours' pieces are not judged by it.
+    if sight.at(sight.streaky, index).mean() < STREAKY_SHARE:
         return False
     smooth = sight.smooth[near]
+    dense = sight.skeleton[near] | (labels[near] > 0)
     flesh = np.abs(smooth - sight.tissue) < QUIET_HU
-    soft = sight.anatomy.body[near] & ~sight.skeleton[near] & (labels[near] == 0) & flesh
+    soft = sight.anatomy.body[near] & flesh & (grid.distance_mm(dense, spacing) > STREAK_SIGMA_MM)
     # What smoothing over more leaves out: noise and streaks, not anatomy.
     rough = smooth - ndimage.gaussian_filter(smooth, [0, *(STREAK_SIGMA_MM / spacing[1:])])
     spread = 1.4826 * float(np.median(np.abs(rough[soft]))) if soft.sum() > RING_VOXELS else sight.smooth_noise

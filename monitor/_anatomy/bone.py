@@ -111,8 +111,12 @@ def find_skeleton(hu: np.ndarray, body: np.ndarray, spacing_zyx_mm: np.ndarray) 
     by ``standing_out``. Fine grids are told on one of about ``WORKING_MM``.
     """
     fold = np.maximum(1, np.round(WORKING_MM / spacing_zyx_mm)).astype(int)
-    coarse, spacing = shape.folded(hu, fold), spacing_zyx_mm * fold
-    bones = _find(coarse, shape.folded(body, fold) >= 0.5, spacing)
+    coarse, inside, spacing = shape.folded(hu, fold), shape.folded(body, fold) >= 0.5, spacing_zyx_mm * fold
+    bones = np.zeros(inside.shape, bool)
+    for box in ndimage.find_objects(inside.view(np.uint8)):
+        # The air around takes as long as the body; a voxel of it is kept, so that only the field's own edge cuts.
+        near = grid.grown(box, np.ones(3, int), inside.shape)
+        bones[near] = _find(coarse[near], inside[near], spacing)
     if (fold == 1).all():
         return bones & body
     wide = shape.unfolded(bones, fold, hu.shape)
