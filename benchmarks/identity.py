@@ -232,7 +232,12 @@ def _report(table: pd.DataFrame) -> None:
     print(judged.groupby("kind")["right"].agg(["count", "sum"]).to_string())
     print(judged[judged["right"] == False][["patient", "kind", "what"]].to_string(index=False))  # noqa: E712
     totals = table[table["kind"].isin(["single", "family"])]
-    print(totals.assign(name=totals["what"].str[:-3]).groupby(["kind","name"])[["excess_error","volume_error"]].describe(percentiles=[.5]).to_string(float_format=lambda v: f"{v:.3f}"))
+    print(
+        totals.assign(name=totals["what"].str[:-3])
+        .groupby(["kind", "name"])[["excess_error", "volume_error"]]
+        .describe(percentiles=[0.5])
+        .to_string(float_format=lambda v: f"{v:.3f}")
+    )
     for name in ("excess_error", "volume_error"):
         shown = totals.groupby("kind")[name].agg(["count", "median", lambda one: one.abs().quantile(0.9)])
         shown.columns = ["count", "median", "90 % of |error|"]

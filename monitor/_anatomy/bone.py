@@ -86,6 +86,16 @@ END_SLICE_MM = 15.0
 SPONGY_HU = 100.0
 """Spongy bone and growing cartilage are above this, HU."""
 
+WALL_HU = 130.0
+"""A wall of cortex thinner than a voxel is above this, HU: more than muscle, tendon and marrow."""
+
+MARROW_MM3 = 200.0
+"""Least volume, mm³, that such a wall shuts in: less is left to the closing of gaps."""
+
+MARROW_SHARE, SHUT_SHARE = 0.4, 0.75
+"""Shares of its surface with which it lies on what is known as bone, and on that or the wall (vertebrae of hip-ct at
+3 mm slices: 0.45 to 0.62 and 0.80 to 0.89)."""
+
 SPONGY_GAP_MM = 6.0
 """Half the width, mm, of the gaps in bone that may hold spongy bone of its own: a vertebra whose cortex is not seen."""
 
@@ -149,6 +159,7 @@ def _find(hu: np.ndarray, body: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.nd
             small.append(_Small(box, filled if hollow else piece, hollow))
     bones = _with_neighbours(bones, small, spacing_zyx_mm) & body
     bones |= _spongy(smooth, bones, spacing_zyx_mm) & body
+    bones |= _thin_walled(smooth, bones, body, spacing_zyx_mm)
     return bones & ~standing_out(hu, bones, body, spacing_zyx_mm)
 
 
@@ -258,6 +269,26 @@ def _belongs(one: _Small, bones: np.ndarray, gap: np.ndarray, between: np.ndarra
     ends = box[0].start == 0 or box[0].stop == bones.shape[0]
     cut_end = ends and gap[box][piece].min() <= END_SLICE_MM
     return bool(facing or enclosed or cut_end or _goes_on(bones, one, gap, spacing_zyx_mm))
+
+
+def _thin_walled(smooth: np.ndarray, bones: np.ndarray, body: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.ndarray:
+    """Return the marrow that a thin wall shuts in, with that wall: cortex of half a voxel is below ``BONE_HU``."""
+    walls = bones | ((smooth >= WALL_HU) & body)
+    shut = np.zeros(bones.shape, bool)
+    for axis in range(3):
+        shut |= shape.fill_slices(walls, axis=axis) & ~walls
+    found = np.zeros(bones.shape, bool)
+    labels, _ = ndimage.label(shut)
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        near = grid.grown(box, np.full(3, 2), bones.shape)
+        marrow = labels[near] == number
+        if marrow.sum() * float(np.prod(spacing_zyx_mm)) < MARROW_MM3:
+            continue
+        around = ndimage.binary_dilation(marrow) & ~marrow
+        on_bone, on_wall = (np.mean(mask[near][around]) for mask in (bones, walls))
+        if on_bone >= MARROW_SHARE and on_wall >= SHUT_SHARE:
+            found[near] |= marrow | (ndimage.binary_dilation(marrow, iterations=2) & walls[near])
+    return found
 
 
 def _spongy(smooth: np.ndarray, bones: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.ndarray:
