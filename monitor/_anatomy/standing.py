@@ -82,6 +82,9 @@ SOLID_HU = 30.0
 SOLID_CORE_HU, SOLID_BASE = 350.0, 1.1
 """For such a core: its least HU, and greatest ``BASE_SHARE``."""
 
+LUMP_BASE = 0.8
+"""Greatest ``BASE_SHARE`` of such a lump on the side of a shaft that is denser than the cortex below."""
+
 SOFT_CORE_HU = 150.0
 """The core of a young shell is muscle, HU; that of a bone's process is spongy and denser."""
 
@@ -149,13 +152,16 @@ def _is_mineral(seen: _Seen) -> bool:
     if seen.base_share > BASE_SHARE or seen.height_mm > SLENDER * seen.thick_mm:
         return False
     densest = max(seen.cortex_hu, seen.base_hu)
-    if seen.own_hu > max(densest, CORTEX_HU):
-        return False
     side = seen.along < ALONG
+    core = seen.core_hu >= max(seen.rim_hu + SOLID_HU, SOLID_CORE_HU)
+    # The end of another bone is as dense, and hollow.
+    lump = core and side and seen.shaft >= SHAFT and seen.base_share <= LUMP_BASE
+    if seen.own_hu > max(densest, CORTEX_HU) and not lump:
+        return False
     hollow = seen.core_hu < seen.rim_hu
     if hollow:
         return side and seen.shaft >= SHAFT and seen.core_hu < SOFT_CORE_HU and seen.thick_mm >= SHELL_MM
-    solid = seen.core_hu >= max(seen.rim_hu + SOLID_HU, SOLID_CORE_HU) and seen.base_share <= SOLID_BASE
+    solid = core and seen.base_share <= SOLID_BASE
     apart = seen.own_hu >= max(SADDLE * seen.base_hu, SADDLE_HU) and seen.base_share <= SADDLE_BASE
     on_shaft = side and seen.shaft >= SHAFT and DENSE_HU <= seen.own_hu <= PALE * densest
     thick = seen.cortex_hu >= THICK_CORTEX_HU

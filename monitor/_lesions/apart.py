@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import pairwise, product
 from math import log
 
 import numpy as np
@@ -29,7 +29,7 @@ _NEIGHBOURS = [step for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0
 """Half of the steps over faces, edges and corners."""
 
 
-def parted(  # noqa: PLR0913  each array is one property of the same voxels
+def parted(
     labels: np.ndarray,
     index: np.ndarray,
     contrast: np.ndarray,
@@ -61,7 +61,7 @@ def parted(  # noqa: PLR0913  each array is one property of the same voxels
     order = np.argsort(own, kind="stable")
     ends = np.searchsorted(own[order], np.arange(1, int(labels.max()) + 2))
     found, count = labels.copy(), int(labels.max())
-    for first, last in zip(ends[:-1], ends[1:], strict=True):
+    for first, last in pairwise(ends):
         voxels = order[first:last]
         if len(voxels) < LEAST_VOXELS or int(risen[voxels].sum()) < 2:
             continue
