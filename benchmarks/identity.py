@@ -232,16 +232,12 @@ def _report(table: pd.DataFrame) -> None:
     print(judged.groupby("kind")["right"].agg(["count", "sum"]).to_string())
     print(judged[judged["right"] == False][["patient", "kind", "what"]].to_string(index=False))  # noqa: E712
     totals = table[table["kind"].isin(["single", "family"])]
-    print(
-        totals.assign(name=totals["what"].str[:-3])
-        .groupby(["kind", "name"])[["excess_error", "volume_error"]]
-        .describe(percentiles=[0.5])
-        .to_string(float_format=lambda v: f"{v:.3f}")
-    )
+    totals = totals.assign(lesion=totals["what"].str.split().str[0])
     for name in ("excess_error", "volume_error"):
-        shown = totals.groupby("kind")[name].agg(["count", "median", lambda one: one.abs().quantile(0.9)])
-        shown.columns = ["count", "median", "90 % of |error|"]
-        print(name, shown.to_string(float_format=lambda value: f"{value:.3f}"), sep="\n")
+        for by in ("kind", ["kind", "lesion"]):
+            shown = totals.groupby(by)[name].agg(["count", "median", lambda one: one.abs().quantile(0.9)])
+            shown.columns = ["count", "median", "90 % of |error|"]
+            print(name, shown.to_string(float_format=lambda value: f"{value:.3f}"), sep="\n")
 
 
 if __name__ == "__main__":

@@ -194,14 +194,15 @@ def test_a_real_spine_at_3_mm_is_bone():
 # --- what stands on bone ---------------------------------------------------------------------------------------------
 
 
-def shaft(*, ball_hu: float = 0.0, centre_mm: float = 13.0) -> tuple[np.ndarray, np.ndarray]:
+def shaft(*, ball_hu: float = 0.0, centre_mm: float = 13.0, radius_mm: float = 4.0) -> tuple[np.ndarray, np.ndarray]:
     """Draw a shaft along z, cortex 1000 HU and 3 mm thick, with a ball of 4 mm on its side: HU and filled mask."""
-    z, y, x = np.meshgrid(np.arange(-45.0, 46.0), np.arange(-20.0, 21.0), np.arange(-20.0, 26.0), indexing="ij")
+    z, y, x = np.meshgrid(np.arange(-45.0, 46.0), np.arange(-20.0, 21.0), np.arange(-20.0, 36.0), indexing="ij")
     across = np.hypot(x, y)
     bone = across <= 9
     hu = np.where(bone, np.where(across >= 6, 1000.0, 50.0), 50.0)
-    ball = (np.sqrt((x - centre_mm) ** 2 + y**2 + z**2) <= 4) & ~bone & (ball_hu > 0)
-    hu[ball] = ball_hu
+    from_centre = np.sqrt((x - centre_mm) ** 2 + y**2 + z**2) / radius_mm
+    ball = (from_centre <= 1) & ~bone & (ball_hu > 0)
+    hu[ball] = ball_hu * (1 - paler_rim * from_centre[ball])
     blurred = ndimage.gaussian_filter(hu.astype(np.float32), 0.7)
     return blurred, bone | ball
 
@@ -222,6 +223,43 @@ def test_a_nodule_on_a_shaft_is_told_from_it():
 def test_what_is_denser_than_the_cortex_below_stays_bone():
     """The dense end of another bone that touches a shaft is none of its nodules."""
     assert not stands_out(*shaft(ball_hu=1600.0)).any()
+
+
+def test_a_large_dense_lump_on_a_shaft_is_told_from_it():
+    """A mature shell is as dense as cortex and, unlike a bone's end, densest inside."""
+    hu, solid = shaft(ball_hu=1300.0, centre_mm=17.5, radius_mm=8.0, paler_rim=0.1)
+    found = stands_out(hu, solid)
+    _, bone = shaft()
+    assert np.mean(found[solid & ~bone]) > 0.7
+    assert not found[bone].any()
+
+
+def test_marrow_behind_a_wall_thinner_than_a_voxel_is_bone():
+    """A wide stretch of cortex that blur takes below the threshold of bone still shuts its marrow in."""
+    z, y, x = np.meshgrid(np.arange(-40.0, 41.0), np.arange(-30.0, 31.0), np.arange(-30.0, 31.0), indexing="ij")
+    across = np.hypot(x, y)
+    cortex = (across <= 16) & (across > np.where(y < -8, 14.8, 12.0))
+    hu = np.where(cortex, np.where(y < -8, 240.0, 900.0), 50.0)
+    hu = ndimage.gaussian_filter(hu.astype(np.float32), 0.5)
+    bones = anatomy.find_skeleton(hu, across < 26, np.ones(3))
+    assert bones[across < 11].all()
+    assert np.mean(bones[(across < 15.5) & (np.abs(z) < 38)]) > 0.98
+    assert not bones[across > 18].any()
+
+
+def test_a_lump_that_the_field_cuts_is_no_rod():
+    """What is densest in its middle is no bone, cut by the field's edge or not."""
+    hu = np.full((60, 60, 60), 50.0)
+    z, y, x = np.indices(hu.shape)
+    limb = np.hypot(x - 40, y - 30) <= 9
+    hu[limb] = np.where(np.hypot(x - 40, y - 30) >= 6, 1000.0, 50.0)[limb]
+    lump = ((x - 3) / 8.0) ** 2 + ((y - 30) / 8.0) ** 2 + ((z - 30) / 16.0) ** 2 <= 1
+    hu[lump] = 600.0
+    bones = anatomy.find_skeleton(
+        ndimage.gaussian_filter(hu.astype(np.float32), 0.7), np.ones(hu.shape, bool), np.ones(3)
+    )
+    assert bones[limb].mean() > 0.98
+    assert not bones[lump].any()
 
 
 def test_nothing_stands_on_a_bare_shaft():

@@ -48,6 +48,34 @@ def test_each_ball_is_one_piece_and_nothing_else_is(spacing_mm):
     assert found.labels.max() == len(BALLS)
 
 
+@pytest.mark.parametrize("noise_hu", [5.0, 22.0])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_two_balls_that_blur_joins_are_two(axis, noise_hu):
+    """A gap of 1.8 mm is seen between dense balls, whichever way they lie."""
+    away = np.eye(3)[axis] * (5.9 if axis < 2 else 6.5)
+    pair = [Ball((12.0, 0.0, 0.0), 4.0, 900), Ball(tuple(np.array([12.0, 0.0, 0.0]) + away * 1.6), 4.0, 700)]
+    one = limb(pair, noise_hu=noise_hu, bone=False, spacing_mm=(1.0, 1.0, 1.0), slices=48)
+    _, found = looked(one)
+    labels = [at(found, one, ball) for ball in pair]
+    assert all(len(own) == 1 for own in labels)
+    assert labels[0] != labels[1]
+
+
+def test_specks_in_a_cloud_are_one_lesion():
+    """What lies between specks is mineral itself, not their blur: they stay one."""
+    cloud = [Ball((10.0, 0.0, 0.0), 9.0, 230)]
+    specks = [Ball((10.0 + 5 * x, 5 * y, 4 * z), 1.7, 800) for x, y, z in [(1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, 0, 1)]]
+    _, found = looked(limb(cloud + specks, noise_hu=10.0, bone=False, spacing_mm=(1.0, 1.0, 1.0), slices=48))
+    assert found.labels.max() == 1
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_noise_does_not_part_a_faint_lesion(seed):
+    """The bumps of noise on a faint ball are no peaks of their own."""
+    _, found = looked(limb([Ball((10.0, 0.0, 0.0), 8.0, 240)], noise_hu=28.0, bone=False, seed=seed))
+    assert found.labels.max() == 1
+
+
 @pytest.mark.parametrize("noise_hu", [5.0, 15.0, 30.0])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_noise_is_no_lesion(noise_hu, seed):

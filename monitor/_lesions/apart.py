@@ -9,18 +9,20 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage, sparse
 
+from monitor import grid
+
 SADDLE = 0.7
 """Two peaks may be two lesions where the contrast between them falls below this share of the lower one: about
 Rayleigh's criterion, with the usual blur a gap of 1.3 mm."""
 
-SOLID = 0.5
-"""What reaches this share of its peak is its solid part: a blurred edge lies at half."""
-
 SADDLE_SD = 4.0
 """The fall from the lower peak to the saddle is at least this many SDs of the smoothed noise."""
 
-BRIDGE = 0.15
-"""What the saddle has above the blur of both solid parts, as a share of the lower peak, is mineral that joins them."""
+FAR_BLURS = 3.0
+"""Blur reaches this far from what is at ``SADDLE`` of its peak or more, in its SDs, a voxel's side included."""
+
+FAINT_SHARE = 0.1
+"""Share of a peak's voxels farther than that from which they are faint mineral of their own, not blur."""
 
 LEAST_VOXELS = 8
 """Smaller pieces are not looked at: two peaks do not fit in."""
@@ -54,8 +56,8 @@ def parted(
     -----
     Peaks are the h-maxima of the logarithm of contrast (a saddle at a share of the peak is one at a distance on
     that scale), after domes below the noise were levelled; each voxel goes to the peak that the watershed leads to
-    (Soille, Morphological Image Analysis, 2003, chapters 6 and 9). Two neighbours stay one where the saddle is
-    higher than blur makes it: specks in a cloud of faint mineral are one lesion.
+    (Soille, Morphological Image Analysis, 2003, chapters 6 and 9). Neighbours stay one where either has faint mineral
+    of its own around: specks in a cloud are one lesion.
     """
     own = labels[tuple(index.T)]
     order = np.argsort(own, kind="stable")
@@ -72,10 +74,11 @@ def parted(
         height[local] = np.maximum(contrast[voxels], 1.0)
         tops = np.zeros(height.shape, bool)
         tops[local] = risen[voxels]
-        noise = SADDLE_SD * float(np.median(sd[voxels]))
-        basins = _basins(height, tops, noise)
-        part = _joined(basins, height, tops | (height > 1.0), noise, blur_voxels)[local] if basins.max() > 1 else None
-        if part is not None and part.max() > 1:
+        piece = np.zeros(height.shape, bool)
+        piece[local] = True
+        basins = _basins(height, tops, SADDLE_SD * float(np.median(sd[voxels])))
+        part = _joined(basins, height, piece, blur_voxels)[local]
+        if part.max() > 1:
             found[tuple(places.T)] = np.append(own[voxels[0]], count + np.arange(1, part.max()))[part - 1]
             count += int(part.max()) - 1
     return found
@@ -101,25 +104,24 @@ def _levelled(relief: sitk.Image, depth: float) -> sitk.Image:
     return sitk.ReconstructionByDilation(relief - depth, relief, True)
 
 
-def _joined(
-    basins: np.ndarray, height: np.ndarray, piece: np.ndarray, noise: float, blur_voxels: np.ndarray
-) -> np.ndarray:
-    """Return the basins, those as one between which there is more than the blur of their solid parts."""
+def _joined(basins: np.ndarray, height: np.ndarray, piece: np.ndarray, blur_voxels: np.ndarray) -> np.ndarray:
+    """Return the basins, from 1, those as one that touch where either is more than a blurred peak."""
     count = int(basins.max())
+    if count == 1:
+        return basins
     peak = np.asarray(ndimage.maximum(height, basins, np.arange(count + 1)), np.float32)
-    solid = np.where(piece & (height >= SOLID * peak[basins]), peak[basins], np.float32(0))
-    more = height - ndimage.gaussian_filter(solid, blur_voxels, mode="constant")
-    saddles: dict[tuple[int, int], tuple[float, float]] = {}
+    solid = piece & (height >= SADDLE * peak[basins])
+    far = piece & (grid.distance_mm(solid, 1 / blur_voxels) > FAR_BLURS)
+    shares = np.bincount(basins[far], minlength=count + 1) / np.maximum(
+        np.bincount(basins[piece], minlength=count + 1), 1
+    )
+    touching: set[tuple[int, int]] = set()
     for step in _NEIGHBOURS:
         here = tuple(slice(max(0, -n), -n if n > 0 else None) for n in step)
         there = tuple(slice(max(0, n), n if n < 0 else None) for n in step)
         border = (basins[here] != basins[there]) & piece[here] & piece[there]
-        ends = np.stack([basins[here][border], basins[there][border]])
-        levels = np.minimum(height[here][border], height[there][border])
-        excess = np.minimum(more[here][border], more[there][border])
-        for one, two, level, over in zip(*np.sort(ends, axis=0).tolist(), levels, excess, strict=True):
-            saddles[one, two] = max(saddles.get((one, two), (0.0, 0.0)), (float(level), float(over)))
-    links = [pair for pair, (_, over) in saddles.items() if over > max(noise, BRIDGE * min(peak[list(pair)]))]
+        touching |= set(zip(basins[here][border].tolist(), basins[there][border].tolist(), strict=True))
+    links = [pair for pair in touching if max(shares[list(pair)]) > FAINT_SHARE]
     rows, columns = np.array(links, int).reshape(-1, 2).T
     graph = sparse.coo_array((np.ones(len(links)), (rows, columns)), shape=(count + 1, count + 1))
     _, group = sparse.csgraph.connected_components(graph, directed=False)
