@@ -194,7 +194,9 @@ def test_a_real_spine_at_3_mm_is_bone():
 # --- what stands on bone ---------------------------------------------------------------------------------------------
 
 
-def shaft(*, ball_hu: float = 0.0, centre_mm: float = 13.0, radius_mm: float = 4.0) -> tuple[np.ndarray, np.ndarray]:
+def shaft(
+    *, ball_hu: float = 0.0, centre_mm: float = 13.0, radius_mm: float = 4.0, paler_rim: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Draw a shaft along z, cortex 1000 HU and 3 mm thick, with a ball of 4 mm on its side: HU and filled mask."""
     z, y, x = np.meshgrid(np.arange(-45.0, 46.0), np.arange(-20.0, 21.0), np.arange(-20.0, 36.0), indexing="ij")
     across = np.hypot(x, y)
