@@ -32,7 +32,7 @@ lint: $(INSTALLED)  ## Check style and types
 check: lint test  ## Check style and types, then run the tests
 
 bench: $(INSTALLED)  ## Run the benchmarks; each prints a table
-	@set -e; for name in limbs loading registration finding following; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
+	@set -e; for name in limbs loading registration finding following identity; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
 
 lock:  ## Renew the pins (needs uv)
 	uv pip compile pyproject.toml --extra test --universal --python-version 3.11 --fork-strategy fewest \
