@@ -28,6 +28,9 @@ FIRST_SEED = 5000
 BONE_MM = {"on bone": 1.0, "beside bone": 4.0}
 """Gaps to true bone, mm: up to the first a lesion touches it, up to the second it is close."""
 
+BORDER_MM = 2.5
+"""Blurred border over which a lesion's contrast is summed for its strength, mm."""
+
 STRONG, WEAK = 8.0, 5.0
 """Strengths from which 99 % and 90 % must be found."""
 
@@ -101,7 +104,7 @@ def rows_of(visit: PhantomVisit, found: Anatomy, pieces: Findings, about: dict[s
         own = visit.labels == truth.lesion_number
         if not own.any() or truth.in_field < 0.9:
             continue
-        place = ndimage.distance_transform_edt(~own, sampling=spacing) <= burden.MARGIN_MM
+        place = ndimage.distance_transform_edt(~own, sampling=spacing) <= BORDER_MM
         sd = found.noise_hu * np.sqrt(place.sum() * factor) * voxel
         gap_mm = float(gap[own].min())
         where = next((name for name, limit in BONE_MM.items() if gap_mm <= limit), "free")
@@ -148,7 +151,7 @@ def of_limb(seed: int) -> list[dict[str, object]]:
     index = grid.to_mm(still.image, np.argwhere(np.ones(known.shape, bool))).reshape(*known.shape, 3)
     for centre, radius, level, place in zip(centres, radii, hu, where, strict=True):
         away = np.linalg.norm(index - centre, axis=-1)
-        near = away <= radius + burden.MARGIN_MM
+        near = away <= radius + BORDER_MM
         taken |= away <= radius + 4
         own = away <= max(radius, still.spacing_zyx_mm.max() / 2)
         excess = (level - still.array[own].mean()) * 4 / 3 * np.pi * radius**3

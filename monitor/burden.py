@@ -12,14 +12,18 @@ from scipy import ndimage
 from monitor import grid
 from monitor.types import Anatomy, Findings, Scan
 
-MARGIN_MM = 2.5
-"""Blurred border that belongs to a piece, mm: two SDs and more of a soft kernel beyond the threshold's outline."""
+MARGIN_MM = 2.0
+"""Blurred border that belongs to a piece, mm: two SDs and more of a soft kernel beyond the threshold's outline. More
+takes in septa and fat beside a lesion: at 2.5 mm the errors of 27 phantom lesions were a third to a half larger."""
 
 RING_MM = 4.0
 """Width, mm, of the ring of tissue around the border that tells the background."""
 
-BACKGROUND_SIGMA_MM = 3.0
-"""SD of the weights, mm, with which the ring is carried inward: fat on one side stays on that side."""
+BACKGROUND_SIGMAS_MM = (0.8, 1.6, 3.2, 6.4)
+"""SDs of the weights, mm, with which the ring is carried inward, the nearest first: fat on one side stays there."""
+
+BACKGROUND_WEIGHT = 0.02
+"""Least share of the weights that must lie in the ring: with less the next wider weights are asked."""
 
 CORE_MM = 1.5
 """A voxel is core when all within this reach, mm, and one slice up and down, is mineral: blur does not dilute it."""
@@ -71,11 +75,11 @@ MASS_MG_PER_CM3_HU = 0.77
 """Nominal calibration at 120 kV: 100 mg/cm³ of hydroxyapatite is about 130 HU; by scanner 0.7 to 0.85."""
 
 RULES = {
-    "volume_mm3": "volume:local-plateau,margin=2.5mm,core=1.5mm,v1",
-    "excess_hu_mm3": "excess:ring-background,margin=2.5mm,ring=4mm,v1",
-    "mass_mg": "mass:excess,nominal=0.77mg/cm3/HU@120kV,v1",
+    "volume_mm3": "volume:local-plateau,margin=2mm,core=1.5mm,v2",
+    "excess_hu_mm3": "excess:nearest-ring-background,margin=2mm,ring=4mm,v2",
+    "mass_mg": "mass:excess,nominal=0.77mg/cm3/HU@120kV,v2",
     "threshold_volume_mm3": "threshold-volume:max(130@120kV,tissue+4.3SD),3D26,v1",
-    "envelope_mm3": "envelope:closed-filled,v1",
+    "envelope_mm3": "envelope:closed-filled,v2",
     "agatston": "agatston:2D8,>=1mm2,peak-in-slice,increment/3mm,kVp-rows,v1",
     "n_lesions": "count:volume>0,v1",
 }
@@ -265,10 +269,14 @@ def _background(
         level = anatomy.tissue_hu if np.isfinite(anatomy.tissue_hu) else 50.0
         return np.full(hu.shape, level, np.float32), 50.0
     level = float(np.median(hu[ring]))
-    sigma = BACKGROUND_SIGMA_MM / spacing_zyx_mm
-    weight = ndimage.gaussian_filter(ring.astype(np.float32), sigma)
-    carried = ndimage.gaussian_filter(np.where(ring, hu - level, 0).astype(np.float32), sigma)
-    background = level + carried / np.maximum(weight, 1e-3)
+    background = np.full(hu.shape, np.nan, np.float32)
+    for sigma_mm in BACKGROUND_SIGMAS_MM:
+        sigma = sigma_mm / spacing_zyx_mm
+        weight = ndimage.gaussian_filter(ring.astype(np.float32), sigma)
+        carried = ndimage.gaussian_filter(np.where(ring, hu - level, 0).astype(np.float32), sigma)
+        near = np.isnan(background) & (weight > BACKGROUND_WEIGHT)
+        background[near] = level + carried[near] / weight[near]
+    background[np.isnan(background)] = level
     patches = max(1.0, ring.sum() * volume / BACKGROUND_PATCH_MM3)
     return background, float(np.std(hu[ring] - background[ring]) / np.sqrt(patches))
 

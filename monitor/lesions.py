@@ -236,8 +236,7 @@ class _Sight:
     """A scan as mineral is looked for in it: ``smooth`` is the scan after the matched filter, levels are HU.
 
     ``raw_blocks`` and ``smooth_blocks`` are the noise block by block, ``streaky`` tells where it is one of streaks,
-    ``away_mm`` the distance to bone on a grid of
-    every ``fold`` voxels.
+    ``away_mm`` the distance to bone on a grid of every ``fold`` voxels.
     """
 
     scan: Scan

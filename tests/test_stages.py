@@ -105,7 +105,7 @@ def test_parameters_name_every_threshold() -> None:
     """run.json holds the named constants of the steps."""
     named = stages.parameters()
     assert named["lesions.NOISE_FACTOR"] == 4.3
-    assert named["burden.MARGIN_MM"] == 2.5
+    assert named["burden.MARGIN_MM"] == 2.0
 
 
 def test_thresholds_of_parts_are_named_too() -> None:

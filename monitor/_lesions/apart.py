@@ -39,7 +39,7 @@ def parted(
     sd: np.ndarray,
     blur_voxels: np.ndarray,
 ) -> np.ndarray:
-    """Return the labels with every piece parted where it is two.
+    """Part every piece that is two, in place; return the labels.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def parted(
     own = labels[tuple(index.T)]
     order = np.argsort(own, kind="stable")
     ends = np.searchsorted(own[order], np.arange(1, int(labels.max()) + 2))
-    found, count = labels.copy(), int(labels.max())
+    count = int(labels.max())
     for first, last in pairwise(ends):
         voxels = order[first:last]
         if len(voxels) < LEAST_VOXELS or int(risen[voxels].sum()) < 2:
@@ -79,9 +79,9 @@ def parted(
         basins = _basins(height, tops, SADDLE_SD * float(np.median(sd[voxels])))
         part = _joined(basins, height, piece, blur_voxels)[local]
         if part.max() > 1:
-            found[tuple(places.T)] = np.append(own[voxels[0]], count + np.arange(1, part.max()))[part - 1]
+            labels[tuple(places.T)] = np.append(own[voxels[0]], count + np.arange(1, part.max()))[part - 1]
             count += int(part.max()) - 1
-    return found
+    return labels
 
 
 def _basins(height: np.ndarray, tops: np.ndarray, dome: float) -> np.ndarray:
