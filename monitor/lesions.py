@@ -34,10 +34,10 @@ SMOOTH_FACTOR = 4.0
 """SDs of the smoothed noise above soft tissue that these outskirts must reach."""
 
 RISE_HU = 10.0
-"""How far above the threshold a smoothed piece must somewhere reach, HU: tendon and cartilage stay below."""
+"""How far above tendon and cartilage, or the raised threshold of an enhanced scan, a piece must somewhere reach, HU."""
 
 SOFT_HU = 130.0
-"""Tendon and cartilage reach this at any voltage, HU: the threshold itself falls with it above 120 kV."""
+"""Tendon and cartilage reach this at any voltage, HU; mineral is brighter at a lower one, and its threshold with it."""
 
 CONTRAST_HU = 65.0
 """Least contrast of a smoothed piece over the median around it, HU: muscle beside bone is hardened as a whole."""
@@ -197,21 +197,21 @@ def find(
     physical = max(_by_voltage(scan.acquisition.kvp), _known(least_hu, 0.0))
     lowest = max(physical, tissue + NOISE_FACTOR * _known(anatomy.noise_hu, NOISE_HU_UNKNOWN))
     skeleton = anatomy.skeleton if bone is None else anatomy.skeleton | bone
-    sight = _Sight.of(scan, anatomy, skeleton, physical)
-    limit = limit_of_detection_mm3(scan, physical, smooth_noise_hu=sight.smooth_noise, tissue_hu=tissue)
+    sight = _Sight.of(scan, anatomy, skeleton, physical, max(SOFT_HU, _known(least_hu, 0.0)) + RISE_HU)
+    limit = limit_of_detection_mm3(scan, sight.least_hu, smooth_noise_hu=sight.smooth_noise, tissue_hu=tissue)
     if mask is not None:
         return Findings(labels=_label(np.asarray(mask, bool)), threshold_hu=lowest, lod_mm3=limit)
     labels, left_out = _pieces(sight, contrast)
     return Findings(labels=labels, threshold_hu=lowest, lod_mm3=limit, left_out=left_out)
 
 
-def limit_of_detection_mm3(scan: Scan, physical_hu: float, *, smooth_noise_hu: float, tissue_hu: float) -> float:
+def limit_of_detection_mm3(scan: Scan, least_hu: float, *, smooth_noise_hu: float, tissue_hu: float) -> float:
     """Return the volume of dense mineral, mm³, that this scan shows with 90 % power.
 
-    The ball of ``DENSE_HU`` contrast whose peak, after the scan's blur and the matched filter, and whose sum exceed
-    what they must by 1.28 SD of the noise.
+    ``least_hu`` is what smoothed mineral must somewhere reach. The ball is that of ``DENSE_HU`` contrast whose peak,
+    after the scan's blur and the matched filter, and whose sum exceed what they must by 1.28 SD of the noise.
     """
-    contrast = max(max(physical_hu, SOFT_HU) + RISE_HU - tissue_hu, PEAK_SD * smooth_noise_hu)
+    contrast = max(least_hu - tissue_hu, PEAK_SD * smooth_noise_hu)
     needed = (contrast + POWER_SD * smooth_noise_hu) / DENSE_HU
     sigma = float(np.prod(_blur_mm(scan)) ** (1 / 3))
     radii = np.linspace(0.05, 6.0, 600) * sigma
@@ -235,6 +235,8 @@ def _blur_mm(scan: Scan) -> np.ndarray:
 class _Sight:
     """A scan as mineral is looked for in it: ``smooth`` is the scan after the matched filter, levels are HU.
 
+    ``physical`` is the threshold before noise, ``risen`` what a smoothed piece must somewhere reach.
+
     ``raw_blocks`` and ``smooth_blocks`` are the noise block by block, ``streaky`` tells where it is one of streaks,
     ``away_mm`` the distance to bone on a grid of every ``fold`` voxels.
     """
@@ -243,6 +245,7 @@ class _Sight:
     anatomy: Anatomy
     skeleton: np.ndarray
     physical: float
+    risen: float
     tissue: float
     smooth: np.ndarray
     smooth_noise: float
@@ -252,8 +255,13 @@ class _Sight:
     away_mm: np.ndarray
     fold: np.ndarray
 
+    @property
+    def least_hu(self) -> float:
+        """Least smoothed HU of a piece's peak, far from bone and before noise."""
+        return max(self.risen, self.physical - FAINT_HU)
+
     @classmethod
-    def of(cls, scan: Scan, anatomy: Anatomy, skeleton: np.ndarray, physical: float) -> _Sight:
+    def of(cls, scan: Scan, anatomy: Anatomy, skeleton: np.ndarray, physical: float, risen: float) -> _Sight:
         """Smooth a scan and measure what the smoothing leaves of the noise."""
         spacing = scan.spacing_zyx_mm
         noise_hu = _known(anatomy.noise_hu, NOISE_HU_UNKNOWN)
@@ -270,6 +278,7 @@ class _Sight:
             anatomy=anatomy,
             skeleton=skeleton,
             physical=physical,
+            risen=risen,
             tissue=_known(anatomy.tissue_hu, TISSUE_HU_UNKNOWN),
             smooth=smooth,
             smooth_noise=smooth_noise,
@@ -323,7 +332,7 @@ def _pieces(sight: _Sight, contrast: np.ndarray | None) -> tuple[np.ndarray, np.
     index, bright = index[dense], bright[dense]
     smooth, smooth_sd, away, halo = smooth[dense], smooth_sd[dense], away[dense], halo[dense]
     peak_sd = np.where(sight.at(sight.streaky, index), STREAK_SD, PEAK_SD)
-    needed = np.maximum(max(sight.physical, SOFT_HU) + RISE_HU + halo, sight.tissue + peak_sd * smooth_sd)
+    needed = np.maximum(sight.risen + halo, sight.tissue + peak_sd * smooth_sd)
     values = _Values(smooth, smooth_sd, away, halo, smooth >= needed)
     mask = np.zeros(scan.array.shape, bool)
     mask[tuple(index.T)] = True
