@@ -1,7 +1,8 @@
 """Is every lesion found, and nothing else: the phantom with its truth, lesions put into real limbs, real limbs alone.
 
-``python -m benchmarks.finding SECTION [SEEDS]`` prints a table; sections are ``phantom``, ``inserted``, ``real`` and
-``size``. A lesion's strength is its true excess over the SD that noise gives to a sum over its blurred place.
+``python -m benchmarks.finding SECTION [SEEDS]`` prints a table; sections are ``phantom``, ``specks``, ``inserted``,
+``real`` and ``size``. A lesion's strength is its true excess over the SD that noise gives to a sum over its blurred
+place.
 """
 
 from __future__ import annotations
@@ -31,6 +32,12 @@ BONE_MM = {"on bone": 1.0, "beside bone": 4.0}
 BORDER_MM = 2.5
 """Blurred border over which a lesion's contrast is summed for its strength, mm."""
 
+BONE_FREE_MM = 8.0
+"""Specks lie farther than this from bone, mm."""
+
+FAINTEST_HU, FAINT_HU, DENSEST_HU = 110.0, 250.0, 1200.0
+"""Contrasts of specks, HU: above muscle by what mineral is at least; up to the second they are counted apart."""
+
 STRONG, WEAK = 8.0, 5.0
 """Strengths from which 99 % and 90 % must be found."""
 
@@ -46,6 +53,12 @@ def phantom(count: int) -> None:
     """Print what is found in the phantom of ``count`` seeds (100), with its true maps."""
     seeds = range(FIRST_SEED, FIRST_SEED + (count or 100))
     _report(_of_all(of_phantom, seeds))
+
+
+def specks(count: int) -> None:
+    """Print what is found of faint balls put into ``count`` phantoms without lesions (60)."""
+    seeds = range(FIRST_SEED, FIRST_SEED + (count or 60))
+    _report(_of_all(of_speck, seeds))
 
 
 def inserted(count: int) -> None:
@@ -129,6 +142,61 @@ def _false(labels: np.ndarray, near: np.ndarray) -> int:
     count = int(labels.max())
     touched = np.unique(labels[near])
     return count - int((touched > 0).sum())
+
+
+def of_speck(seed: int) -> list[dict[str, object]]:
+    """Return rows of up to ten balls near the limit of what can be seen, away from bone; what else comes is false."""
+    rng = np.random.default_rng([seed, 80])
+    still = series(
+        SCENES[seed % len(SCENES)],
+        seed=seed,
+        visits=1,
+        lesions=(),
+        noise_hu=float(rng.choice([8.0, 15.0, 22.0, 30.0])),
+        blur_sigma_mm=float(rng.uniform(0.5, 0.9)),
+        kvp=float(rng.choice([80.0, 100.0, 120.0])),
+    )[0].scan
+    bare = anatomy.find(still)
+    spacing, voxel = still.spacing_zyx_mm, still.voxel_volume_mm3
+    depth = ndimage.distance_transform_edt(bare.body, sampling=spacing)
+    depth[[0, 1, -2, -1]] = 0
+    free = np.argwhere((ndimage.distance_transform_edt(~bare.skeleton, sampling=spacing) > BONE_FREE_MM) & (depth > 4))
+    factor = burden.noise_correlation(still, bare)
+    centres: list[np.ndarray] = []
+    radii, hu, strengths = [], [], []
+    for _ in range(200):
+        centre = grid.to_mm(still.image, free[rng.integers(len(free))][None])[0]
+        strength, radius = float(rng.uniform(WEAK, 1.5 * STRONG)), float(rng.uniform(0.9, 3.0))
+        volume, place = (4 / 3 * np.pi * r**3 for r in (radius, radius + BORDER_MM))
+        contrast = strength * bare.noise_hu * np.sqrt(place / voxel * factor) * voxel / volume
+        apart = all(np.linalg.norm(centre - other) > 16 for other in centres)
+        if apart and FAINTEST_HU < contrast < DENSEST_HU and len(centres) < 10:
+            centres.append(centre)
+            radii.append(radius)
+            hu.append(contrast + bare.tissue_hu)
+            strengths.append(strength)
+    drawn = pairs.with_balls(still, np.array(centres).reshape(-1, 3), np.array(radii), np.array(hu))
+    started = time.process_time()
+    pieces = lesions.find(drawn, bare)
+    about = {"seed": seed, "scene": SCENES[seed % len(SCENES)], "visit": 0, "seconds": time.process_time() - started}
+    index = grid.to_mm(still.image, np.argwhere(np.ones(depth.shape, bool))).reshape(*depth.shape, 3)
+    rows, taken = [], np.zeros(depth.shape, bool)
+    for centre, radius, level, strength in zip(centres, radii, hu, strengths, strict=True):
+        away = np.linalg.norm(index - centre, axis=-1)
+        taken |= away <= radius + 4
+        own = away <= max(radius, spacing.max() / 2)
+        rows.append(
+            {
+                **about,
+                "lesion": f"{radius:.1f} mm, {level:.0f} HU",
+                "where": f"{'faint' if level - bare.tissue_hu < FAINT_HU else 'dense'} speck",
+                "strength": strength,
+                "volume_mm3": 4 / 3 * np.pi * radius**3,
+                "found": bool((pieces.labels[own] > 0).any()),
+                "lod_mm3": pieces.lod_mm3,
+            }
+        )
+    return [*rows, {**about, "false": _false(pieces.labels, taken), "noise_hu": bare.noise_hu}]
 
 
 def of_limb(seed: int) -> list[dict[str, object]]:
@@ -261,7 +329,13 @@ def _large(slices: int) -> Scan:
     return Scan(image, acquisition=small.acquisition)
 
 
-SECTIONS: dict[str, Callable[[int], None]] = {"phantom": phantom, "inserted": inserted, "real": real, "size": size}
+SECTIONS: dict[str, Callable[[int], None]] = {
+    "phantom": phantom,
+    "specks": specks,
+    "inserted": inserted,
+    "real": real,
+    "size": size,
+}
 """What can be asked for."""
 
 if __name__ == "__main__":

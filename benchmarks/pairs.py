@@ -237,7 +237,7 @@ def with_balls(scan_: Scan, centres_mm: np.ndarray, radii_mm: np.ndarray, hu: np
         share = (0.5 * special.erfc(away / (np.sqrt(2) * PSF_MM))).reshape(index.shape[:3])
         box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
         values[box] += share * (value - values[box])
-    return Scan(grid.image_like(np.rint(values).astype(np.int16), scan_.image))
+    return Scan(grid.image_like(np.rint(values).astype(np.int16), scan_.image), acquisition=scan_.acquisition)
 
 
 def pair(
