@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft, ndimage
+from scipy import fft
 from scipy.spatial.transform import Rotation
 
 from monitor import grid
@@ -150,8 +150,6 @@ class _Coarse:
     """Both scans on equal isotropic voxels, for the search over all shifts at once."""
 
     def __init__(self, fixed: Scale, moving: Scale) -> None:
-        # Air far from the body is not seen, and costs as much.
-        fixed, moving = _seen(fixed), _seen(moving)
         self.moving = moving
         longest = max(float((np.array(one.hu.shape) * one.sides_mm).max()) for one in (fixed, moving))
         self.side_mm = float(np.clip(longest / SEARCH_VOXELS, *SEARCH_MM))
@@ -179,17 +177,6 @@ class _Coarse:
         matrix[:3, :3] = turn
         matrix[:3, 3] = turn @ (corner - self.corner - lag[::-1] * self.side_mm)
         return float(scores[place]), matrix
-
-
-def _seen(scale: Scale) -> Scale:
-    """Return the box of a scale that holds all that is seen."""
-    boxes = ndimage.find_objects(np.isfinite(scale.hu).view(np.uint8))
-    if not boxes:
-        return scale
-    box = boxes[0]
-    matrix = scale.matrix.copy()
-    matrix[:3, 3] = grid.apply_affine(scale.matrix, np.array([[part.start for part in box]]))[0]
-    return Scale(scale.hu[box], scale.body[box], scale.bone[box], matrix)
 
 
 def _cubes(scale: Scale, turn: np.ndarray, side_mm: float) -> tuple[np.ndarray, np.ndarray]:
