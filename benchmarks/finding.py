@@ -19,6 +19,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from benchmarks import pairs
+from benchmarks.series import scanner
 from monitor import anatomy, burden, contrast, grid, lesions, stages
 from monitor.phantom import SCENES, PhantomVisit, series
 from monitor.types import Anatomy, Findings, Scan
@@ -77,14 +78,7 @@ def of_phantom(seed: int) -> list[dict[str, object]]:
     rng = np.random.default_rng(seed)
     scene = SCENES[seed % len(SCENES)]
     count = int(rng.integers(3, 7))
-    visits = series(
-        scene,
-        seed=seed,
-        visits=count,
-        noise_hu=float(rng.choice([8.0, 15.0, 22.0, 30.0])),
-        blur_sigma_mm=float(rng.uniform(0.5, 0.9)),
-        kvp=float(rng.choice([80.0, 100.0, 120.0])),
-    )
+    visits = series(scene, seed=seed, visits=count, **scanner(rng))
     first = anatomy.find(visits[0].scan)
     rows = []
     for number, visit in enumerate(visits):
@@ -147,15 +141,8 @@ def _false(labels: np.ndarray, near: np.ndarray) -> int:
 def of_speck(seed: int) -> list[dict[str, object]]:
     """Return rows of up to ten balls near the limit of what can be seen, away from bone; what else comes is false."""
     rng = np.random.default_rng([seed, 80])
-    still = series(
-        SCENES[seed % len(SCENES)],
-        seed=seed,
-        visits=1,
-        lesions=(),
-        noise_hu=float(rng.choice([8.0, 15.0, 22.0, 30.0])),
-        blur_sigma_mm=float(rng.uniform(0.5, 0.9)),
-        kvp=float(rng.choice([80.0, 100.0, 120.0])),
-    )[0].scan
+    scene = SCENES[seed % len(SCENES)]
+    still = series(scene, seed=seed, visits=1, lesions=(), **scanner(rng))[0].scan
     bare = anatomy.find(still)
     spacing, voxel = still.spacing_zyx_mm, still.voxel_volume_mm3
     depth = ndimage.distance_transform_edt(bare.body, sampling=spacing)
@@ -178,25 +165,26 @@ def of_speck(seed: int) -> list[dict[str, object]]:
     drawn = pairs.with_balls(still, np.array(centres).reshape(-1, 3), np.array(radii), np.array(hu))
     started = time.process_time()
     pieces = lesions.find(drawn, bare)
-    about = {"seed": seed, "scene": SCENES[seed % len(SCENES)], "visit": 0, "seconds": time.process_time() - started}
+    about = {"seed": seed, "scene": scene, "visit": 0, "seconds": time.process_time() - started}
     index = grid.to_mm(still.image, np.argwhere(np.ones(depth.shape, bool))).reshape(*depth.shape, 3)
     rows, taken = [], np.zeros(depth.shape, bool)
     for centre, radius, level, strength in zip(centres, radii, hu, strengths, strict=True):
         away = np.linalg.norm(index - centre, axis=-1)
         taken |= away <= radius + 4
         own = away <= max(radius, spacing.max() / 2)
-        rows.append(
-            {
-                **about,
-                "lesion": f"{radius:.1f} mm, {level:.0f} HU",
-                "where": f"{'faint' if level - bare.tissue_hu < FAINT_HU else 'dense'} speck",
-                "strength": strength,
-                "volume_mm3": 4 / 3 * np.pi * radius**3,
-                "found": bool((pieces.labels[own] > 0).any()),
-                "lod_mm3": pieces.lod_mm3,
-            }
-        )
+        where = f"{'faint' if level - bare.tissue_hu < FAINT_HU else 'dense'} speck"
+        rows.append({**about, "where": where, "strength": strength, **_ball_row(radius, level, own, pieces)})
     return [*rows, {**about, "false": _false(pieces.labels, taken), "noise_hu": bare.noise_hu}]
+
+
+def _ball_row(radius_mm: float, hu: float, own: np.ndarray, pieces: Findings) -> dict[str, object]:
+    """Return what is said of a ball: its name, its volume, whether it was found."""
+    return {
+        "lesion": f"{radius_mm:.1f} mm, {hu:.0f} HU",
+        "volume_mm3": 4 / 3 * np.pi * radius_mm**3,
+        "found": bool((pieces.labels[own] > 0).any()),
+        "lod_mm3": pieces.lod_mm3,
+    }
 
 
 def of_limb(seed: int) -> list[dict[str, object]]:
@@ -224,17 +212,7 @@ def of_limb(seed: int) -> list[dict[str, object]]:
         own = away <= max(radius, still.spacing_zyx_mm.max() / 2)
         excess = (level - still.array[own].mean()) * 4 / 3 * np.pi * radius**3
         sd = found.noise_hu * np.sqrt(near.sum() * factor) * still.voxel_volume_mm3
-        rows.append(
-            {
-                **about,
-                "lesion": f"{radius:.1f} mm, {level:.0f} HU",
-                "where": place,
-                "strength": excess / sd,
-                "volume_mm3": 4 / 3 * np.pi * radius**3,
-                "found": bool((pieces.labels[own] > 0).any()),
-                "lod_mm3": pieces.lod_mm3,
-            }
-        )
+        rows.append({**about, "where": place, "strength": excess / sd, **_ball_row(radius, level, own, pieces)})
     old = ndimage.binary_dilation(known, iterations=2)
     rows.append({**about, "false": _false(pieces.labels, taken | old), "noise_hu": found.noise_hu})
     return rows

@@ -23,6 +23,7 @@ import SimpleITK as sitk
 from rich.console import Console
 from rich.progress import Progress
 
+from benchmarks.series import scanner
 from monitor import phantom, pipeline, store
 from monitor.phantom import PhantomVisit
 
@@ -41,15 +42,7 @@ def drawn(seed: int, scene: str) -> list[PhantomVisit]:
     rng = np.random.default_rng([seed, 79])
     count = int(rng.integers(3, 7))
     cut = {int(rng.integers(1, count)): float(rng.choice([-1, 1])) / 3} if rng.random() < 0.5 else {}
-    visits = phantom.series(
-        scene,
-        seed=seed,
-        visits=count,
-        noise_hu=float(rng.choice([8.0, 15.0, 22.0, 30.0])),
-        blur_sigma_mm=float(rng.uniform(0.5, 0.9)),
-        kvp=float(rng.choice([80.0, 100.0, 120.0])),
-        cut=cut,
-    )
+    visits = phantom.series(scene, seed=seed, visits=count, cut=cut, **scanner(rng))
     if scene == "limb" and rng.random() < 0.5:
         ends = zip(visits, reversed(visits), strict=True)
         visits = [replace(last, visit_id=one.visit_id, date=one.date) for one, last in ends]
@@ -230,7 +223,7 @@ def _written(visit: PhantomVisit, folder: Path) -> dict[str, object]:
 def _report(table: pd.DataFrame) -> None:
     judged = table[table["right"].notna()]
     print(judged.groupby("kind")["right"].agg(["count", "sum"]).to_string())
-    print(judged[judged["right"] == False][["patient", "kind", "what"]].to_string(index=False))  # noqa: E712
+    print(judged.loc[~judged["right"].astype(bool), ["patient", "kind", "what"]].to_string(index=False))
     totals = table[table["kind"].isin(["single", "family"])]
     totals = totals.assign(lesion=totals["what"].str.split().str[0])
     for name in ("excess_error", "volume_error"):

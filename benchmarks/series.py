@@ -286,6 +286,15 @@ def _error(rng: np.random.Generator, shape: tuple[int, ...], sd_mm: float, spaci
 # The phantom's scenes.
 
 
+def scanner(rng: np.random.Generator) -> dict[str, float]:
+    """Draw noise, kernel and voltage, as ``phantom.series`` takes them."""
+    return {
+        "noise_hu": float(rng.choice([8.0, 15.0, 22.0, 30.0])),
+        "blur_sigma_mm": float(rng.uniform(0.5, 0.9)),
+        "kvp": float(rng.choice([80.0, 100.0, 120.0])),
+    }
+
+
 def scenes(seed: int, sds_mm: tuple[float, ...]) -> Iterator[Series]:
     """Yield a scene of the phantom, 3 to 6 visits, under maps that are off by each SD; one of its visits may be cut."""
     rng = np.random.default_rng([seed, 78])

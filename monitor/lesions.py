@@ -12,6 +12,9 @@ from monitor import grid, noise
 from monitor._lesions import apart
 from monitor.types import Anatomy, Findings, Reason, Scan
 
+PARTS = (apart,)
+"""The modules of the package beside this one: their thresholds go into ``run.json``."""
+
 THRESHOLD_HU_AT_KVP = ((70.0, 207.0), (80.0, 177.0), (100.0, 145.0), (120.0, 130.0), (135.0, 119.0), (140.0, 115.0))
 """kV and HU of the value that is 130 HU at 120 kV (Graeni 2018); the row of 140 kV goes on with the last slope."""
 
@@ -43,7 +46,8 @@ CONTRAST_HU = 65.0
 """Least contrast of a smoothed piece over the median around it, HU: muscle beside bone is hardened as a whole."""
 
 PEAK_SD = 5.0
-"""The same in SDs of the smoothed noise: 100 cm³ are 5000 independent places, of which 10^-3 reach it."""
+"""How far above soft tissue it must reach, in SDs of the smoothed noise: of the 5000 independent places of 100 cm³
+10^-3 reach it."""
 
 STREAKS_OVER, STREAKS_HU = 1.3, 30.0
 """A block has streaks where its noise is this many times that of the whole scan, and above this many HU."""
@@ -235,10 +239,9 @@ def _blur_mm(scan: Scan) -> np.ndarray:
 class _Sight:
     """A scan as mineral is looked for in it: ``smooth`` is the scan after the matched filter, levels are HU.
 
-    ``physical`` is the threshold before noise, ``risen`` what a smoothed piece must somewhere reach.
-
-    ``raw_blocks`` and ``smooth_blocks`` are the noise block by block, ``streaky`` tells where it is one of streaks,
-    ``away_mm`` the distance to bone on a grid of every ``fold`` voxels.
+    ``physical`` is the threshold before noise, ``risen`` what a smoothed piece must somewhere reach; ``raw_blocks``
+    and ``smooth_blocks`` are the noise block by block, ``streaky`` tells where it is one of streaks, ``away_mm`` the
+    distance to bone on a grid of every ``fold`` voxels.
     """
 
     scan: Scan
@@ -341,9 +344,9 @@ def _pieces(sight: _Sight, contrast: np.ndarray | None) -> tuple[np.ndarray, np.
     number = np.zeros(int(labels.max()) + 1, labels.dtype)
     number[kept] = np.arange(1, len(kept) + 1)
     labels = number[labels]
-    contrast = values.smooth - sight.tissue - values.halo
+    above = values.smooth - sight.tissue - values.halo
     blur_voxels = _blur_mm(scan) / scan.spacing_zyx_mm
-    labels = apart.parted(labels, index, contrast, values.risen, values.smooth_sd, blur_voxels)
+    labels = apart.parted(labels, index, above, values.risen, values.smooth_sd, blur_voxels)
     own = labels[tuple(index.T)]
     # What is clearly mineral outlines a piece by itself; a faint one is outlined by all of it.
     share = np.bincount(own, bright) / np.maximum(np.bincount(own), 1)

@@ -354,6 +354,7 @@ def parameters() -> dict[str, object]:
     steps |= {"burden": burden, "describe": describe}
     for name, parts in (
         ("anatomy", anatomy.PARTS),
+        ("lesions", lesions.PARTS),
         ("registration", registration.PARTS),
         ("describe", describe.PARTS),
     ):

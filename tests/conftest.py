@@ -15,6 +15,11 @@ from monitor.phantom import PhantomVisit
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 """Real images beside the checkout; absent on other machines."""
 
+needs_data = pytest.mark.skipif(
+    not SHARED.is_dir(), reason="the real images of ../shared/data may not be in the repository, and are not here"
+)
+"""Marks a test that measures on real images: CI of a clone elsewhere has none."""
+
 
 def write_visits(folder: Path, visits: Sequence[PhantomVisit]) -> Path:
     """Write phantom visits as a study folder without treatments; return it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,10 +15,9 @@ from monitor import anatomy, grid, scan
 from monitor._anatomy.body import find_field_edge
 from monitor._anatomy.standing import standing_out
 from monitor.types import Scan
+from tests.conftest import SHARED, needs_data
 from tests.made import BONE_AT, BONE_MM, CORTEX_MM, SKIN_MM, TABLE_AT, Ball, limb, scan_of, within
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the real images in ../shared/data are not here")
 SPACING = np.array([1.0, 1.0, 1.0])
 
 
@@ -181,7 +179,7 @@ def test_loose_pieces_on_earlier_bone_are_bone():
 @needs_data
 def test_a_real_spine_at_3_mm_is_bone():
     """Independent value: what is dense in the vertebrae of another program's segmentation is skeleton, no organ is."""
-    folder = DATA / "hip-ct"
+    folder = SHARED / "hip-ct"
     one = scan.read(folder / "example_ct_sm.nii.gz")
     seg = scan.read_mask(folder / "example_seg.nii.gz", one.image, labels=True)
     found = anatomy.find(one)
@@ -197,7 +195,10 @@ def test_a_real_spine_at_3_mm_is_bone():
 def shaft(
     *, ball_hu: float = 0.0, centre_mm: float = 13.0, radius_mm: float = 4.0, paler_rim: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a shaft along z, cortex 1000 HU and 3 mm thick, with a ball of 4 mm on its side: HU and filled mask."""
+    """Draw a shaft along z, cortex 1000 HU and 3 mm thick, a ball on its side: HU and filled mask.
+
+    ``paler_rim`` is the share by which the ball falls off to its rim.
+    """
     z, y, x = np.meshgrid(np.arange(-45.0, 46.0), np.arange(-20.0, 21.0), np.arange(-20.0, 36.0), indexing="ij")
     across = np.hypot(x, y)
     bone = across <= 9

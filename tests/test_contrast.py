@@ -9,6 +9,7 @@ import pytest
 import monitor
 from benchmarks import pairs
 from monitor import anatomy, change, contrast, phantom
+from tests.conftest import needs_data
 from tests.made import Ball, limb
 
 BLOOD_HU = 250.0
@@ -103,9 +104,7 @@ def test_turning_the_scan_turns_the_vessels():
     assert np.array_equal(mirrored.vessels, contrast.find(scan, known).vessels[:, :, ::-1])
 
 
-@pytest.mark.skipif(
-    not pairs.DATA.exists(), reason="the real scans of ../shared/data may not be in the repository, and are not here"
-)
+@needs_data
 @pytest.mark.parametrize("name", ["hip", *pairs.LIMBS])
 def test_real_plain_scans_are_plain(name):
     """No real scan here holds contrast: the trunk's aorta has 43 HU; ribs, marrow and tendons are no vessels."""

@@ -17,7 +17,7 @@ import SimpleITK as sitk
 from monitor import grid, pipeline, points, store, tables
 from monitor.phantom import PhantomVisit
 from monitor.types import StudyError
-from tests.conftest import SHARED, write_visits
+from tests.conftest import SHARED, needs_data, write_visits
 
 
 def bytes_of(results: Path) -> dict[str, bytes]:
@@ -200,7 +200,7 @@ def test_an_unknown_patient_is_wrong_usage(limb_study: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not (SHARED / "serial-limbs").exists(), reason="needs the real limbs of ../shared/data")
+@needs_data
 def test_real_limbs(tmp_path: Path) -> None:
     """Real texture, known lesions: one of the two limbs, all of them found, none false, volumes near the truth."""
     truth = pd.DataFrame(pd.read_json(SHARED / "serial-limbs.truth.json", typ="series")["lesions"])

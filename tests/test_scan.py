@@ -25,9 +25,7 @@ from scipy.spatial.transform import Rotation
 from monitor import grid, scan
 from monitor._scan import header
 from monitor.types import Acquisition, ScanError
-
-DATA = Path(__file__).parents[2] / "shared" / "data"
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the real images in ../shared/data are not here")
+from tests.conftest import SHARED, needs_data
 
 EXPLICIT_LITTLE, DEFLATED = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99"
 MR_IMAGE, CAPTURE, ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.2.1"
@@ -769,7 +767,7 @@ def test_labels_are_whole_numbers(tmp_path):
 @pytest.mark.parametrize("visit", ["L024/V0", "L024/V2", "L043/V1"])
 def test_serial_limbs_are_read(visit):
     """Real limbs: every slice is there, on the grid that the headers of first and last slice say."""
-    folder = DATA / "serial-limbs" / "dicom" / visit
+    folder = SHARED / "serial-limbs" / "dicom" / visit
     found = scan.read(folder)
     headers = [pydicom.dcmread(path, stop_before_pixels=True) for path in folder.iterdir()]
     ends = sorted(float(one.ImagePositionPatient[2]) for one in headers)
@@ -783,7 +781,7 @@ def test_serial_limbs_are_read(visit):
 @pytest.mark.parametrize("limb_id", ["STS_001", "STS_028"])
 def test_a_limb_is_the_same_from_dicom_and_nifti(limb_id):
     """Independent value: NIfTI written by another program holds the same HU in the same places, and a mask too."""
-    folder = DATA / "limb-ct" / limb_id
+    folder = SHARED / "limb-ct" / limb_id
     one, two = scan.read(folder / "dicom"), scan.read(folder / "CT_image.nii.gz")
     assert np.array_equal(one.array, two.array)
     assert grid.affine(one.image) == pytest.approx(grid.affine(two.image), abs=1e-4)
@@ -797,7 +795,7 @@ def test_a_limb_is_the_same_from_dicom_and_nifti(limb_id):
 )
 def test_real_ct_passes_for_hu(name):
     """Pelvis, chest and leg of three scanners hold air, fat and muscle where HU say."""
-    found = scan.read(DATA / name)
+    found = scan.read(SHARED / name)
     assert found.array.dtype == np.int16
 
 
@@ -806,7 +804,7 @@ def test_real_mr_does_not_pass_for_hu():
     """Two MR of other scanners are no CT, whatever the study calls them."""
     for name in ("limb-ct/STS_001/MR_T1_image.nii.gz", "brain-mr-two-visits/patient01/study1_FLAIR.nii.gz"):
         with pytest.raises(ScanError, match="below -150 HU; the least here is 0"):
-            scan.read(DATA / name)
+            scan.read(SHARED / name)
 
 
 LOSSLESS = (
@@ -824,7 +822,7 @@ SYNTAXES = {
 @needs_data
 def test_one_slice_in_16_transfer_syntaxes(tmp_path):
     """Lossless syntaxes agree to the last bit, the others are refused; lossless JPEG says which extra reads it."""
-    files = sorted((DATA / "odd-dicom" / "transfer-syntaxes").glob("CTImage.dcm_*.dcm"))
+    files = sorted((SHARED / "odd-dicom" / "transfer-syntaxes").glob("CTImage.dcm_*.dcm"))
     stored = pydicom.dcmread(files[0].parent / "CTImage.dcm").pixel_array
     truth = np.where(stored < -1000, -1024, stored.astype(int) - 1024)
     seen = set()
@@ -856,7 +854,7 @@ def threefold(path: Path, folder: Path) -> Path:
 @needs_data
 def test_the_other_odd_files_are_refused(tmp_path):
     """Ultrasound, palettes, colours, missing pixels and doubled positions of real files each get a code."""
-    folder = DATA / "odd-dicom" / "transfer-syntaxes"
+    folder = SHARED / "odd-dicom" / "transfer-syntaxes"
     expected = {"US-YBR": "not-ct", "TestPattern_Palette.dcm": "secondary-capture", "CT0012": "lossy"}
     expected |= {"TestPattern_RGB": "secondary-capture", "no-pixel-data": "not-ct", "no-pixel-spacing": "not-ct"}
     for start, code in expected.items():
@@ -867,7 +865,7 @@ def test_the_other_odd_files_are_refused(tmp_path):
         with pytest.raises(ScanError, match=r"\w") as caught:
             scan.read(alone)
         assert caught.value.code == code, start
-    with zipfile.ZipFile(DATA / "odd-dicom" / "dupe-positions.zip") as packed:
+    with zipfile.ZipFile(SHARED / "odd-dicom" / "dupe-positions.zip") as packed:
         packed.extractall(tmp_path / "dupes")
     with pytest.raises(ScanError, match="place of its own"):
         scan.read(tmp_path / "dupes")
@@ -876,6 +874,6 @@ def test_the_other_odd_files_are_refused(tmp_path):
 @needs_data
 def test_a_series_of_three_slices_with_padding_is_read():
     """The CT beside the segmentations is the least series there can be; its round field is known."""
-    found = scan.read(DATA / "seg-sr" / "segmentations" / "ct-3slice")
+    found = scan.read(SHARED / "seg-sr" / "segmentations" / "ct-3slice")
     assert found.array.shape == (3, 512, 512)
     assert found.imaged.mean() == pytest.approx(np.pi / 4, abs=0.01)

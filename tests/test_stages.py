@@ -106,6 +106,7 @@ def test_parameters_name_every_threshold() -> None:
     named = stages.parameters()
     assert named["lesions.NOISE_FACTOR"] == 4.3
     assert named["burden.MARGIN_MM"] == 2.0
+    assert named["lesions.apart.SADDLE"] == 0.7
 
 
 def test_thresholds_of_parts_are_named_too() -> None:

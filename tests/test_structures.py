@@ -16,13 +16,8 @@ import SimpleITK as sitk
 
 from monitor import anatomy, check, grid, lesions, pipeline, scan, stages, store, structures, study
 from monitor.types import Registration, ScanError
-from tests.conftest import SHARED
+from tests.conftest import SHARED, needs_data
 from tests.made import Ball, limb, within
-
-needs_data = pytest.mark.skipif(
-    not (SHARED / "hip-ct").is_dir(),
-    reason="../shared/data may not be in the repository, and is not here",
-)
 
 HIP = SHARED / "hip-ct"
 

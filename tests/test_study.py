@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from monitor import study
 from monitor.study import EVENT_KINDS, Patient, Study, Visit, baseline_visit, read_study
 from monitor.types import Acquisition, StudyError
+from tests.conftest import SHARED, needs_data
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
 HEADER = "patient_id,visit_id,date,path"
 
 
@@ -301,10 +301,10 @@ def test_an_id_is_safe_as_the_name_of_a_folder(text):
         assert len(text) <= 64
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="the real images in ../shared/data are not here")
+@needs_data
 def test_the_real_study_is_read():
     """Two limbs with three visits each, and nothing to refuse."""
-    found = read_study(DATA / "serial-limbs")
+    found = read_study(SHARED / "serial-limbs")
     assert {one.patient_id: [v.visit_id for v in one.visits] for one in found.patients} == {
         "L024": ["V0", "V1", "V2"],
         "L043": ["V0", "V1", "V2"],

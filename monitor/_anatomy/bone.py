@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import ndimage
@@ -153,7 +154,7 @@ def _find(hu: np.ndarray, body: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.nd
         large = hollow and filled.sum() * volume >= HOLLOW_BONE_MM3
         if seen.is_shell() and hollow:
             continue
-        if large or seen.is_shaft() or seen.is_rod():
+        if large or (not seen.is_solid() and (seen.is_shaft() or seen.is_rod())):
             bones[box] |= filled
         else:
             small.append(_Small(box, filled if hollow else piece, hollow))
@@ -176,17 +177,18 @@ class _Piece:
 
     def is_hollow(self) -> bool:
         """Tell whether the rim of the filled piece is denser than its core; a piece without a core is not hollow."""
-        rim, core = self.zones()
+        rim, core = self.zones
         return bool(core.any() and rim.any() and self.hu[core].mean() < self.hu[rim].mean())
 
     def is_solid(self) -> bool:
         """Tell whether the piece is thick and densest in its middle: no bone is, a lump of mineral is."""
-        rim, core = self.zones()
+        rim, core = self.zones
         large = core.sum() * float(np.prod(self.spacing_zyx_mm)) >= SOLID_CORE_MM3
         return bool(large and rim.any() and self.hu[core].mean() > self.hu[rim].mean())
 
+    @cached_property
     def zones(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return rim and core of the filled piece."""
+        """Rim and core of the filled piece."""
         depth = shape.depth_of(self.filled, self.spacing_zyx_mm)
         # The outermost voxel is half air of partial volume, however large: on coarse grids the rim lies deeper.
         voxel_mm = float(self.spacing_zyx_mm[1:].max())
@@ -196,23 +198,19 @@ class _Piece:
     def is_shell(self) -> bool:
         """Tell whether the piece is short, whole, and its core soft: a shell of new mineral around muscle."""
         volume = self.filled.sum() * float(np.prod(self.spacing_zyx_mm))
-        core = self.zones()[1]
+        core = self.zones[1]
         if self.cut or volume > LIMB_MM3 or not core.any() or self.elongation(self.filled) > COMPACT:
             return False
         return bool(SOFT_CORE_HU[0] <= self.hu[core].mean() <= SOFT_CORE_HU[1])
 
     def is_shaft(self) -> bool:
         """Tell whether the piece is cut by the edge of the field, long, and holds cortex."""
-        if self.is_solid():
-            return False
         length = max(size * step for size, step in zip(self.mask.shape, self.spacing_zyx_mm, strict=True))
         dense = np.mean(self.hu[self.mask] >= CORTEX_HU) >= CORTEX_FRACTION
         return bool(self.cut and length >= LONG_MM and dense)
 
     def is_rod(self) -> bool:
         """Tell whether the piece is a rod of bone, as ribs and processes are."""
-        if self.is_solid():
-            return False
         places = np.argwhere(self.mask) * self.spacing_zyx_mm
         spread, axes = shape.axes_of(places)
         along = places @ axes[0]

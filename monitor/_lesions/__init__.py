@@ -1,1 +1,1 @@
-"""How pieces of mineral are told from each other."""
+"""The parts of finding, one idea a module; ``monitor.lesions`` is their only user."""
