@@ -43,6 +43,7 @@ def _register_choice(app: Dash, read: Callable[[], Results]) -> None:
 def _register_cohort(app: Dash, read: Callable[[], Results]) -> None:
     @app.callback(
         Output("cohort-figure", "figure"),
+        Output("cohort-place", "style"),
         Output("cohort-words", "children"),
         Input("quantity", "value"),
         Input("compartment", "value"),
@@ -50,8 +51,9 @@ def _register_cohort(app: Dash, read: Callable[[], Results]) -> None:
         Input("scale", "value"),
         Input("place", "pathname"),
     )
-    def _cohort(quantity: str, compartment: str, condition: str, scale: str, path: str) -> tuple[Figure, str]:
-        return show_cohort(read(), (quantity, compartment, condition), log=scale == "log", path=path)
+    def _cohort(quantity: str, compartment: str, condition: str, scale: str, path: str) -> tuple[Figure, dict, str]:
+        figure, told = show_cohort(read(), (quantity, compartment, condition), log=scale == "log", path=path)
+        return figure, layout.figure_style(figure), told
 
     @app.callback(
         Output("patients", "rowData"),
@@ -80,6 +82,7 @@ def _register_patient(app: Dash, read: Callable[[], Results]) -> None:
 
     @app.callback(
         Output("patient-figure", "figure"),
+        Output("patient-place", "style"),
         Output("patient-words", "children"),
         Output("verdict", "children"),
         Output("verdict", "className"),
@@ -88,7 +91,8 @@ def _register_patient(app: Dash, read: Callable[[], Results]) -> None:
         Input("compartment", "value"),
     )
     def _course(path: str, quantity: str, compartment: str) -> tuple:
-        return show_course(read(), path, quantity, compartment)
+        figure, *told = show_course(read(), path, quantity, compartment)
+        return figure, no_update if figure is no_update else layout.figure_style(figure), *told
 
     @app.callback(
         Output("lesions", "rowData"),

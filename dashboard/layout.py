@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from dash.development.base_component import Component
+    from plotly.graph_objects import Figure
 
     from monitor.store import Results
 
@@ -112,6 +113,7 @@ def _figure(name: str, about: str, *more: Component) -> Component:
         [
             html.Div(
                 dcc.Graph(id=f"{name}-figure", config=GRAPH),
+                id=f"{name}-place",
                 role="img",
                 **_aria(label=about, describedby=f"{name}-words"),
             ),
@@ -120,6 +122,11 @@ def _figure(name: str, about: str, *more: Component) -> Component:
         ],
         className="panel",
     )
+
+
+def figure_style(figure: Figure) -> dict[str, str]:
+    """Return the style of a figure's place: a figure that follows the window fills its place, which has no height."""
+    return {"height": f"{figure.layout.height}px"}
 
 
 def _key() -> Component:
@@ -149,7 +156,7 @@ def _patients_grid() -> Component:
         {"field": "condition", "headerName": "Condition", "flex": 1, "minWidth": 100, "tooltipField": "condition"},
         {"field": "arm", "headerName": "Arm", "width": 62},
         {"field": "visits", "headerName": "Visits", "width": 68, "type": "rightAligned"},
-        _shown("value", "Latest (95 % limits)", "shown", width=168, headerTooltip="the unit is that of the figure"),
+        _shown("value", "Latest (95 % limits)", "shown", width=184, headerTooltip="the unit is that of the figure"),
         {**_toned("verdict", "Since baseline"), "tooltipField": "why", "width": 190},
     ]
     return _grid("patients", columns, "patient_id", height=338)

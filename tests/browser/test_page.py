@@ -102,6 +102,9 @@ def test_from_the_cohort_to_a_lesions_slices(page, address):
     row(page, "patients", "P001").click()
     page.wait_for_selector("#patient-figure .scatterlayer .trace path.point")
     assert page.locator("#patient-title").inner_text() == "P001"
+    # A place without a height of its own lets the key below run over the figure, on some machines and not on others.
+    drawn, place = (page.locator(part).first.bounding_box() for part in ("#patient-figure .main-svg", "#patient-place"))
+    assert place["height"] == drawn["height"] > 300
     assert "increased by" in page.locator("#verdict").inner_text()
     assert "P001 is highlighted" in page.locator("#cohort-words").inner_text()
     assert loaded(page, "left") == "/images/P001/V2/lesion_0001.png"
