@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from monitor import anatomy, grid, scan
 from monitor._anatomy.body import find_field_edge
+from monitor._anatomy.bone import find_skeleton
 from monitor._anatomy.standing import standing_out
 from monitor.types import Scan
 from tests.conftest import SHARED, needs_data
@@ -64,6 +65,17 @@ def test_the_skeleton_is_bone_with_its_marrow(spacing_mm):
     assert skeleton[radius < BONE_MM].all()
     assert skeleton[radius < BONE_MM - CORTEX_MM].all()
     assert not skeleton[radius > BONE_MM + 2.5].any()
+
+
+@pytest.mark.parametrize(("densest_mm", "marrow_mm", "bone"), [(9.5, 6.0, True), (0.0, 0.0, False)])
+def test_half_a_shaft_cut_along_its_marrow_is_bone_and_half_a_lump_is_none(densest_mm, marrow_mm, bone):
+    """A plate of thick cortex is densest in its middle, as a lump is; its mirror image closes it to a tube."""
+    _, y, x = np.indices((60, 50, 50))
+    axis_mm = np.hypot(y - 49.5, x - 25)
+    hu = np.where(axis_mm < 13, 1500.0 - 60.0 * np.abs(axis_mm - densest_mm), 50.0)
+    hu[axis_mm < marrow_mm] = -60.0
+    found = find_skeleton(hu.astype(np.float32), np.ones(hu.shape, bool), SPACING)
+    assert np.mean(found[(axis_mm > 7) & (axis_mm < 12)]) == pytest.approx(float(bone), abs=0.02)
 
 
 def test_a_limb_without_bone_has_no_skeleton():

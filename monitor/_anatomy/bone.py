@@ -147,14 +147,14 @@ def _find(hu: np.ndarray, body: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.nd
         if sizes[number] < BONE_LEAST_MM3:
             continue
         piece = labels[box] == number
-        filled = shape.solid(piece, max(BONE_CLOSING_MM, CLOSING_VOXELS * float(spacing_zyx_mm.max())), spacing_zyx_mm)
-        cut = any(part.start == 0 or part.stop == size for part, size in zip(box, labels.shape, strict=True))
-        seen = _Piece(hu[box], smooth[box], piece, filled, cut, spacing_zyx_mm)
+        filled = shape.solid(piece, _closing_mm(spacing_zyx_mm), spacing_zyx_mm)
+        faces = [(part.start == 0, part.stop == size) for part, size in zip(box, labels.shape, strict=True)]
+        seen = _Piece(hu[box], smooth[box], piece, filled, faces, spacing_zyx_mm)
         hollow = seen.is_hollow()
         large = hollow and filled.sum() * volume >= HOLLOW_BONE_MM3
         if seen.is_shell() and hollow:
             continue
-        if large or (not seen.is_solid() and (seen.is_shaft() or seen.is_rod())):
+        if large or ((seen.is_shaft() or seen.is_rod()) and not seen.is_solid()):
             bones[box] |= filled
         else:
             small.append(_Small(box, filled if hollow else piece, hollow))
@@ -164,16 +164,25 @@ def _find(hu: np.ndarray, body: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.nd
     return bones & ~standing_out(hu, bones, body, spacing_zyx_mm)
 
 
+def _closing_mm(spacing_zyx_mm: np.ndarray) -> float:
+    return max(BONE_CLOSING_MM, CLOSING_VOXELS * float(spacing_zyx_mm.max()))
+
+
 @dataclass(frozen=True)
 class _Piece:
-    """A dense piece in its box: HU, HU smoothed, its mask, filled, and whether the field's edge cuts it."""
+    """A dense piece in its box: HU, HU smoothed, its mask, filled, and the faces, (low, high), that the field cuts."""
 
     hu: np.ndarray
     smooth: np.ndarray
     mask: np.ndarray
     filled: np.ndarray
-    cut: bool
+    faces: list[tuple[bool, bool]]
     spacing_zyx_mm: np.ndarray
+
+    @property
+    def cut(self) -> bool:
+        """Whether the field's edge cuts the piece."""
+        return any(any(ends) for ends in self.faces)
 
     def is_hollow(self) -> bool:
         """Tell whether the rim of the filled piece is denser than its core; a piece without a core is not hollow."""
@@ -182,14 +191,20 @@ class _Piece:
 
     def is_solid(self) -> bool:
         """Tell whether the piece is thick and densest in its middle: no bone is, a lump of mineral is."""
-        rim, core = self.zones
+        # Half a shaft, cut along its marrow, is a plate of cortex; with its mirror image it is a tube again.
+        reach_mm, spacing = _closing_mm(self.spacing_zyx_mm), self.spacing_zyx_mm
+        rim, core = self.zones_of(shape.solid_beyond(self.mask, self.faces, reach_mm, spacing))
         large = core.sum() * float(np.prod(self.spacing_zyx_mm)) >= SOLID_CORE_MM3
         return bool(large and rim.any() and self.hu[core].mean() > self.hu[rim].mean())
 
     @cached_property
     def zones(self) -> tuple[np.ndarray, np.ndarray]:
         """Rim and core of the filled piece."""
-        depth = shape.depth_of(self.filled, self.spacing_zyx_mm)
+        return self.zones_of(self.filled)
+
+    def zones_of(self, filled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return rim and core of a filled piece."""
+        depth = shape.depth_of(filled, self.spacing_zyx_mm)
         # The outermost voxel is half air of partial volume, however large: on coarse grids the rim lies deeper.
         voxel_mm = float(self.spacing_zyx_mm[1:].max())
         low, high = max(RIM_MM[0], voxel_mm), max(RIM_MM[1], 2 * voxel_mm)

@@ -26,6 +26,15 @@ def solid(piece: np.ndarray, radius_mm: float, spacing_zyx_mm: np.ndarray) -> np
     return filled
 
 
+def solid_beyond(
+    piece: np.ndarray, faces: list[tuple[bool, bool]], radius_mm: float, spacing_zyx_mm: np.ndarray
+) -> np.ndarray:
+    """Close and fill a piece as if its mirror image lay beyond faces, (low, high) an axis, that the field cuts."""
+    pads = [(low * size, high * size) for (low, high), size in zip(faces, piece.shape, strict=True)]
+    whole = solid(np.pad(piece, pads, mode="symmetric"), radius_mm, spacing_zyx_mm)
+    return whole[tuple(slice(low, low + size) for (low, _), size in zip(pads, piece.shape, strict=True))]
+
+
 def close(mask: np.ndarray, radius_mm: float, spacing_zyx_mm: np.ndarray) -> np.ndarray:
     """Close a mask with a ball; beyond the field's edge the mask is taken to go on."""
     pad = [int(np.ceil(radius_mm / size)) + 1 for size in spacing_zyx_mm]

@@ -12,11 +12,11 @@ from monitor._registration import match
 from monitor._registration.match import Points
 from monitor._registration.scales import Scale
 
-STEPS = 25
-"""Most steps of an optimisation; most end after six."""
+FINELY, ROUGHLY = (25, 0.004), (15, 0.05)
+"""Most steps of an optimisation, and its end, when the points move by less, in voxels of the scale.
 
-ENOUGH_VOXELS = 0.004
-"""Steps end when the points move by less than this, in voxels of the scale."""
+Roughly is for the search for a start: most poses there are wrong ones, which never come to rest.
+"""
 
 FEWEST = 200
 """Fewest points that must be seen by both scans."""
@@ -28,12 +28,12 @@ Columns = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """From gradients, (N, 3), and centred points, (N, 3), to what each parameter changes, (N, P)."""
 
 
-def rigid(points: Points, moving: Scale, start: np.ndarray) -> np.ndarray:
+def rigid(points: Points, moving: Scale, start: np.ndarray, until: tuple[int, float] = FINELY) -> np.ndarray:
     """Improve turn and shift; matrices are (4, 4), fixed mm to moving mm."""
-    return _optimised(points, moving, start, _turning, lambda step: _similar(np.append(step[:3], 0.0)))
+    return _optimised(points, moving, start, _turning, lambda step: _similar(np.append(step[:3], 0.0)), until)
 
 
-def similar(points: Points, moving: Scale, start: np.ndarray) -> np.ndarray:
+def similar(points: Points, moving: Scale, start: np.ndarray, until: tuple[int, float] = FINELY) -> np.ndarray:
     """Improve turn, shift and one growth."""
     return _optimised(
         points,
@@ -41,6 +41,7 @@ def similar(points: Points, moving: Scale, start: np.ndarray) -> np.ndarray:
         start,
         lambda g, x: np.column_stack([_turning(g, x)[:, :3], np.einsum("nk,nk->n", g, x), g]),
         lambda step: _similar(step[:4]),
+        until,
     )
 
 
@@ -52,6 +53,7 @@ def affine(points: Points, moving: Scale, start: np.ndarray) -> np.ndarray:
         start,
         lambda g, x: np.column_stack([(g[:, :, None] * x[:, None, :]).reshape(-1, 9), g]),
         lambda step: np.eye(3) + step[:9].reshape(3, 3),
+        FINELY,
     )
 
 
@@ -64,14 +66,19 @@ def _similar(step: np.ndarray) -> np.ndarray:
 
 
 def _optimised(
-    points: Points, moving: Scale, start: np.ndarray, columns: Columns, turn_of: Callable[[np.ndarray], np.ndarray]
+    points: Points,
+    moving: Scale,
+    start: np.ndarray,
+    columns: Columns,
+    turn_of: Callable[[np.ndarray], np.ndarray],
+    until: tuple[int, float],
 ) -> np.ndarray:
     """Return the matrix after Gauss-Newton steps on weighted squares; ``start`` where the scans do not meet."""
     middle = points.mm.mean(axis=0)
     size_mm = float(np.sqrt(((points.mm - middle) ** 2).sum(axis=1).mean()))
     places = ((points.mm - middle) / size_mm).astype(np.float32)
     matrix = start
-    for _ in range(STEPS):
+    for _ in range(until[0]):
         there = grid.apply_affine(matrix, points.mm)
         gap = match.difference(points, moving, there)
         if np.isfinite(gap).sum() < FEWEST:
@@ -88,6 +95,6 @@ def _optimised(
         move[:3, :3] = turn
         move[:3, 3] = middle + step[-3:] - turn @ middle
         matrix = matrix @ move
-        if np.linalg.norm(step[-3:]) + np.linalg.norm(turn - np.eye(3)) * size_mm < ENOUGH_VOXELS * moving.voxel_mm:
+        if np.linalg.norm(step[-3:]) + np.linalg.norm(turn - np.eye(3)) * size_mm < until[1] * moving.voxel_mm:
             break
     return matrix

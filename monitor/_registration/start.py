@@ -14,7 +14,7 @@ from monitor._registration import bend, linear, match
 from monitor._registration.match import Points
 from monitor._registration.scales import WINDOW_HU, Scale
 
-SEARCH_VOXELS, SEARCH_MM = 20, (8.0, 20.0)
+SEARCH_VOXELS, SEARCH_MM = 16, (8.0, 25.0)
 """Voxels along the longer scan in the search, and limits of their side, mm: thick bones are still seen."""
 
 SEARCH_OVERLAP = 0.3
@@ -23,8 +23,8 @@ SEARCH_OVERLAP = 0.3
 TURNS = 240
 """Turns that are tried where the scanner's pose does not match: neighbours are 30 degrees apart."""
 
-REFINED, COMPARED = 24, 3
-"""Starts that are optimised at the coarse scale, and of them at the next, best first."""
+TURNED, REFINED, COMPARED = 24, 8, 3
+"""Turns that are improved at the coarse scale; of them those that may grow; of those the next scale's."""
 
 SURE = (0.95, 0.65)
 """Correlation and share from which the scanner's pose is not doubted."""
@@ -38,10 +38,13 @@ SAME = 0.01
 LEAST_TO_BEND = 0.1
 """Information, nats, from which a pose is bent: knees bent by 30 degrees have 0.3, wrong trunks 0.01 to 0.07."""
 
-POINTS = (4_000, 12_000)
-"""Points that are compared in the search for a start, at the coarse scale and at the next."""
+POINTS = (2_000, 6_000)
+"""Points that are compared in the search for a start, at the coarse scale and at the next, where both see as much."""
 
-LOOKED_AT = 60_000
+MOST_OF_A_WHOLE = 4.0
+"""At most so many times the points where the moving scan is a part of the fixed one, which then sees few of them."""
+
+LOOKED_AT = 20_000
 """About how many voxels tell how alike two scans are."""
 
 
@@ -58,7 +61,11 @@ class Likeness:
 
         Correlation alone is as great where one leg lies on the other leg and the rest on nothing.
         """
-        return -0.5 * self.share * float(np.log1p(-(min(max(self.correlation, 0.0), 0.999) ** 2)))
+        return float(_information(np.array(self.correlation), np.array(self.share)))
+
+
+def _information(correlation: np.ndarray, share: np.ndarray) -> np.ndarray:
+    return np.asarray(-0.5 * share * np.log1p(-(np.clip(correlation, 0.0, 0.999) ** 2)))
 
 
 def likeness(fixed: Scale, moving: Scale, matrix: np.ndarray) -> Likeness:
@@ -76,8 +83,8 @@ def likeness_under(fixed: Scale, moving: Scale, carry: Callable[[np.ndarray], np
     other = np.nan_to_num(moving.at(there, moving.body.view(np.uint8))) > 0.5
     seen = np.isfinite(hu)
     either = (body | other) & seen
-    fixed_mm3 = float(fixed.body.sum()) * fixed.voxel_mm3
-    smaller = min(fixed_mm3, float(moving.body.sum()) * moving.voxel_mm3)
+    fixed_mm3 = _body_mm3(fixed)
+    smaller = min(fixed_mm3, _body_mm3(moving))
     share = float((body & other & seen).sum() / max(body.sum(), 1)) * fixed_mm3 / max(smaller, 1.0)
     if either.sum() < linear.FEWEST:
         return Likeness(0.0, share)
@@ -94,7 +101,8 @@ def find(scales: list[tuple[Scale, Scale]]) -> np.ndarray:
         The coarse scale and the next.
     """
     (fixed, moving), (fixed_next, moving_next) = scales
-    points = match.choose(fixed, POINTS[0]), match.choose(fixed_next, POINTS[1])
+    whole = float(np.clip(_body_mm3(fixed) / max(_body_mm3(moving), 1.0), 1.0, MOST_OF_A_WHOLE))
+    points = match.choose(fixed, int(whole * POINTS[0])), match.choose(fixed_next, int(whole * POINTS[1]))
     coarse = _Coarse(fixed, moving)
     still = [np.eye(4), _shifted(_middle(moving) - _middle(fixed)), coarse.placed(np.eye(3))[1]]
     best, said = _likest(scales, _refined(still, scales, points, compared=len(still)))
@@ -102,8 +110,8 @@ def find(scales: list[tuple[Scale, Scale]]) -> np.ndarray:
     if straight.correlation >= SURE[0] and straight.share >= SURE[1]:
         return best
     found = sorted((coarse.placed(turn) for turn in _turns()), key=lambda one: -one[0])
-    turned = [matrix for _, matrix in found[:REFINED]]
-    other, says = _likest(scales, _refined(turned, scales, points, compared=COMPARED))
+    turned = [linear.rigid(points[0], moving, matrix, linear.ROUGHLY) for _, matrix in found[:TURNED]]
+    other, says = _likest(scales, _refined(_best(scales[0], turned, REFINED), scales, points, compared=COMPARED))
     return other if says > said + BETTER else best
 
 
@@ -111,10 +119,18 @@ def _refined(
     starts: list[np.ndarray], scales: list[tuple[Scale, Scale]], points: tuple[Points, Points], *, compared: int
 ) -> list[np.ndarray]:
     """Optimise starts at the coarse scale, and the best of them, so many, at the next."""
-    better = [improved(scales[0], points[0], start) for start in starts]
-    alike = [likeness(*scales[0], matrix).information for matrix in better]
-    kept = [better[place] for place in np.argsort(alike, kind="stable")[::-1][:compared]]
-    return [improved(scales[1], points[1], start) for start in kept]
+    better = [improved(scales[0], points[0], start, linear.ROUGHLY) for start in starts]
+    return [improved(scales[1], points[1], start, linear.ROUGHLY) for start in _best(scales[0], better, compared)]
+
+
+def _best(pair: tuple[Scale, Scale], matrices: list[np.ndarray], count: int) -> list[np.ndarray]:
+    """Return the matrices under which two scans tell most of each other, so many, best first; each pose once."""
+    alike = [likeness(*pair, matrix).information for matrix in matrices]
+    kept: list[np.ndarray] = []
+    for place in np.argsort(alike, kind="stable")[::-1]:
+        if all(np.abs(before - matrices[place]).max() >= SAME for before in kept):
+            kept.append(matrices[place])
+    return kept[:count]
 
 
 def _likest(scales: list[tuple[Scale, Scale]], matrices: list[np.ndarray]) -> tuple[np.ndarray, float]:
@@ -138,11 +154,13 @@ def _likest(scales: list[tuple[Scale, Scale]], matrices: list[np.ndarray]) -> tu
     return matrices[place], said[place]
 
 
-def improved(pair: tuple[Scale, Scale], points: Points, start: np.ndarray) -> np.ndarray:
+def improved(
+    pair: tuple[Scale, Scale], points: Points, start: np.ndarray, until: tuple[int, float] = linear.FINELY
+) -> np.ndarray:
     """Optimise pose and growth; what has become less alike, as a limb that slid along itself, is not taken."""
     ways = [start]
     for optimise in (linear.rigid, linear.similar):
-        ways.append(optimise(points, pair[1], ways[-1]))
+        ways.append(optimise(points, pair[1], ways[-1], until))
     return max(ways, key=lambda matrix: likeness(*pair, matrix).information)
 
 
@@ -154,22 +172,30 @@ class _Coarse:
         longest = max(float((np.array(one.hu.shape) * one.sides_mm).max()) for one in (fixed, moving))
         self.side_mm = float(np.clip(longest / SEARCH_VOXELS, *SEARCH_MM))
         hu, self.corner = _cubes(fixed, np.eye(3), self.side_mm)
-        # No turn makes a scan longer than its diagonal.
-        diagonal = int(np.ceil(np.linalg.norm(np.array(moving.hu.shape) * moving.sides_mm) / self.side_mm)) + 1
-        self.size = [fft.next_fast_len(n + diagonal, real=True) for n in hu.shape]
+        # No turn makes a scan longer than its diagonal. Only shifts that overlap too little may wrap around.
+        lengths = np.array(moving.hu.shape) * moving.sides_mm / self.side_mm
+        diagonal = int(np.ceil(np.linalg.norm(lengths))) + 1
+        least = int(SEARCH_OVERLAP * min(lengths.min(), *hu.shape))
+        self.size = [fft.next_fast_len(n + diagonal - least, real=True) for n in hu.shape]
+        self.seen = np.isfinite(hu).sum()
         self.fixed = [fft.rfftn(part, self.size) for part in _moments(hu)]
 
     def placed(self, turn: np.ndarray) -> tuple[float, np.ndarray]:
-        """Return the highest masked correlation over all shifts of a turned scan, and its matrix (Padfield 2012)."""
+        """Return the most information over all shifts of a turned scan, and its matrix (correlations: Padfield 2012).
+
+        Ranked by correlation alone, dozens of turns that lay one leg on another come before the right one.
+        """
         hu, corner = _cubes(self.moving, turn, self.side_mm)
         ones, sums, squares = self.fixed
         seen, values, squared = (np.conj(fft.rfftn(part, self.size)) for part in _moments(hu))
         products = (ones * seen, sums * seen, ones * values, sums * values, squares * seen, ones * squared)
         count, one, two, both, one_squared, two_squared = (fft.irfftn(part, self.size) for part in products)
         enough = count > SEARCH_OVERLAP * count.max()
+        share = np.minimum(count / min(self.seen, np.isfinite(hu).sum()), 1.0)
         count = np.maximum(count, 1.0)
         spread = (one_squared - one * one / count) * (two_squared - two * two / count)
-        scores = np.where(enough, (both - one * two / count) / np.sqrt(np.maximum(spread, 1e-6 * count**2)), -1.0)
+        alike = (both - one * two / count) / np.sqrt(np.maximum(spread, 1e-6 * count**2))
+        scores = np.where(enough, _information(alike, share), -1.0)
         place = np.unravel_index(np.argmax(scores), scores.shape)
         # Correlations at negative shifts, down to the turned scan's length, wrap around to the end.
         lag = np.array([p if p < n - m else p - n for p, n, m in zip(place, self.size, hu.shape, strict=True)])
@@ -203,6 +229,10 @@ def _turns() -> np.ndarray:
     inner, outer = np.sqrt(share), np.sqrt(1 - share)
     spiral = [inner * np.sin(first), inner * np.cos(first), outer * np.sin(second), outer * np.cos(second)]
     return np.asarray(Rotation.from_quat(np.stack(spiral, axis=1)).as_matrix())
+
+
+def _body_mm3(scale: Scale) -> float:
+    return float(scale.body.sum()) * scale.voxel_mm3
 
 
 def _middle(scale: Scale) -> np.ndarray:
