@@ -27,7 +27,7 @@ TURNED, REFINED, COMPARED = 24, 8, 3
 """Turns that are improved at the coarse scale; of them those that may grow; of those the next scale's."""
 
 SURE = (0.95, 0.65)
-"""Correlation and share from which the scanner's pose is not doubted."""
+"""Correlation and share from which a pose is not doubted."""
 
 BETTER = 0.15
 """Information, nats, that another pose must have more than the scanner's: symmetry deceives more than headers."""
@@ -62,6 +62,11 @@ class Likeness:
         Correlation alone is as great where one leg lies on the other leg and the rest on nothing.
         """
         return float(_information(np.array(self.correlation), np.array(self.share)))
+
+    @property
+    def sure(self) -> bool:
+        """Whether the map is not doubted."""
+        return self.correlation >= SURE[0] and self.share >= SURE[1]
 
 
 def _information(correlation: np.ndarray, share: np.ndarray) -> np.ndarray:
@@ -106,8 +111,7 @@ def find(scales: list[tuple[Scale, Scale]]) -> np.ndarray:
     coarse = _Coarse(fixed, moving)
     still = [np.eye(4), _shifted(_middle(moving) - _middle(fixed)), coarse.placed(np.eye(3))[1]]
     best, said = _likest(scales, _refined(still, scales, points, compared=len(still)))
-    straight = likeness(fixed_next, moving_next, best)
-    if straight.correlation >= SURE[0] and straight.share >= SURE[1]:
+    if likeness(fixed_next, moving_next, best).sure:
         return best
     found = sorted((coarse.placed(turn) for turn in _turns()), key=lambda one: -one[0])
     turned = [linear.rigid(points[0], moving, matrix, linear.ROUGHLY) for _, matrix in found[:TURNED]]
@@ -136,20 +140,24 @@ def _best(pair: tuple[Scale, Scale], matrices: list[np.ndarray], count: int) -> 
 def _likest(scales: list[tuple[Scale, Scale]], matrices: list[np.ndarray]) -> tuple[np.ndarray, float]:
     """Return the matrix under which two scans are most alike, and how much they tell of each other, nats.
 
-    The mean of what they tell as they are, and when they may bend. As they are, a straight leg lies better on its
-    neighbour than on itself with its knee bent; free to bend, a thigh lies as well on itself turned round.
+    Where the likest is not sure, that is the mean of what they tell as they are, and when they may bend. As they are, a
+    straight leg lies better on its neighbour than on itself with its knee bent; free to bend, a thigh lies as well on
+    itself turned round.
     """
+    straight = [likeness(*scales[-1], matrix) for matrix in matrices]
+    likest = int(np.argmax([one.information for one in straight]))
+    if straight[likest].sure:
+        return matrices[likest], straight[likest].information
     said: list[float] = []
-    for number, matrix in enumerate(matrices):
+    for number, (matrix, alike) in enumerate(zip(matrices, straight, strict=True)):
         same = [before for before in range(number) if np.abs(matrices[before] - matrix).max() < SAME]
         if same:
             said.append(said[same[0]])
             continue
-        straight = likeness(*scales[-1], matrix).information
         # What tells next to nothing as it is would take many steps to bend, and is no pose that bending mends.
-        bends = straight > LEAST_TO_BEND
+        bends = alike.information > LEAST_TO_BEND
         bent = likeness_under(*scales[-1], bend.bend(scales, matrix).carry).information if bends else 0.0
-        said.append((straight + bent) / 2)
+        said.append((alike.information + bent) / 2)
     place = int(np.argmax(said))
     return matrices[place], said[place]
 
