@@ -192,8 +192,7 @@ class _Piece:
     def is_solid(self) -> bool:
         """Tell whether the piece is thick and densest in its middle: no bone is, a lump of mineral is."""
         # Half a shaft, cut along its marrow, is a plate of cortex; with its mirror image it is a tube again.
-        reach_mm, spacing = _closing_mm(self.spacing_zyx_mm), self.spacing_zyx_mm
-        rim, core = self.zones_of(shape.solid_beyond(self.mask, self.faces, reach_mm, spacing))
+        rim, core = self.zones_of(self.filled_beyond()) if self.cut else self.zones
         large = core.sum() * float(np.prod(self.spacing_zyx_mm)) >= SOLID_CORE_MM3
         return bool(large and rim.any() and self.hu[core].mean() > self.hu[rim].mean())
 
@@ -201,6 +200,10 @@ class _Piece:
     def zones(self) -> tuple[np.ndarray, np.ndarray]:
         """Rim and core of the filled piece."""
         return self.zones_of(self.filled)
+
+    def filled_beyond(self) -> np.ndarray:
+        """Return the piece filled as if it went on, mirrored, beyond the edge of the field."""
+        return shape.solid_beyond(self.mask, self.faces, _closing_mm(self.spacing_zyx_mm), self.spacing_zyx_mm)
 
     def zones_of(self, filled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return rim and core of a filled piece."""

@@ -24,7 +24,7 @@ TURNS = 240
 """Turns that are tried where the scanner's pose does not match: neighbours are 30 degrees apart."""
 
 TURNED, REFINED, COMPARED = 24, 8, 3
-"""Turns that are improved at the coarse scale; of them those that may grow; of those the next scale's."""
+"""How many turns are improved at the coarse scale, how many of them may then grow, and how many see the next scale."""
 
 SURE = (0.95, 0.65)
 """Correlation and share from which a pose is not doubted."""
@@ -115,7 +115,8 @@ def find(scales: list[tuple[Scale, Scale]]) -> np.ndarray:
         return best
     found = sorted((coarse.placed(turn) for turn in _turns()), key=lambda one: -one[0])
     turned = [linear.rigid(points[0], moving, matrix, linear.ROUGHLY) for _, matrix in found[:TURNED]]
-    other, says = _likest(scales, _refined(_best(scales[0], turned, REFINED), scales, points, compared=COMPARED))
+    likest = [matrix for matrix, _ in _ranked(scales[0], turned)[:REFINED]]
+    other, says = _likest(scales, _refined(likest, scales, points, compared=COMPARED))
     return other if says > said + BETTER else best
 
 
@@ -124,17 +125,19 @@ def _refined(
 ) -> list[np.ndarray]:
     """Optimise starts at the coarse scale, and the best of them, so many, at the next."""
     better = [improved(scales[0], points[0], start, linear.ROUGHLY) for start in starts]
-    return [improved(scales[1], points[1], start, linear.ROUGHLY) for start in _best(scales[0], better, compared)]
+    kept = _ranked(scales[0], better)[:compared]
+    return [improved(scales[1], points[1], matrix, linear.ROUGHLY) for matrix, _ in kept]
 
 
-def _best(pair: tuple[Scale, Scale], matrices: list[np.ndarray], count: int) -> list[np.ndarray]:
-    """Return the matrices under which two scans tell most of each other, so many, best first; each pose once."""
-    alike = [likeness(*pair, matrix).information for matrix in matrices]
-    kept: list[np.ndarray] = []
-    for place in np.argsort(alike, kind="stable")[::-1]:
-        if all(np.abs(before - matrices[place]).max() >= SAME for before in kept):
-            kept.append(matrices[place])
-    return kept[:count]
+def _ranked(pair: tuple[Scale, Scale], matrices: list[np.ndarray]) -> list[tuple[np.ndarray, Likeness]]:
+    """Return each pose once, with how alike two scans are under it, those that tell most first."""
+    kept: list[tuple[np.ndarray, Likeness]] = []
+    for matrix, alike in sorted(
+        ((matrix, likeness(*pair, matrix)) for matrix in matrices), key=lambda one: -one[1].information
+    ):
+        if all(np.abs(before - matrix).max() >= SAME for before, _ in kept):
+            kept.append((matrix, alike))
+    return kept
 
 
 def _likest(scales: list[tuple[Scale, Scale]], matrices: list[np.ndarray]) -> tuple[np.ndarray, float]:
@@ -144,22 +147,17 @@ def _likest(scales: list[tuple[Scale, Scale]], matrices: list[np.ndarray]) -> tu
     straight leg lies better on its neighbour than on itself with its knee bent; free to bend, a thigh lies as well on
     itself turned round.
     """
-    straight = [likeness(*scales[-1], matrix) for matrix in matrices]
-    likest = int(np.argmax([one.information for one in straight]))
-    if straight[likest].sure:
-        return matrices[likest], straight[likest].information
-    said: list[float] = []
-    for number, (matrix, alike) in enumerate(zip(matrices, straight, strict=True)):
-        same = [before for before in range(number) if np.abs(matrices[before] - matrix).max() < SAME]
-        if same:
-            said.append(said[same[0]])
-            continue
+    ranked = _ranked(scales[-1], matrices)
+    if ranked[0][1].sure:
+        return ranked[0][0], ranked[0][1].information
+    said = []
+    for matrix, alike in ranked:
         # What tells next to nothing as it is would take many steps to bend, and is no pose that bending mends.
         bends = alike.information > LEAST_TO_BEND
         bent = likeness_under(*scales[-1], bend.bend(scales, matrix).carry).information if bends else 0.0
         said.append((alike.information + bent) / 2)
     place = int(np.argmax(said))
-    return matrices[place], said[place]
+    return ranked[place][0], said[place]
 
 
 def improved(
