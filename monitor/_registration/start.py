@@ -23,7 +23,7 @@ SEARCH_OVERLAP = 0.3
 TURNS = 240
 """Turns that are tried where the scanner's pose does not match: neighbours are 30 degrees apart."""
 
-TURNED, REFINED, COMPARED = 24, 8, 3
+TURNED, REFINED, COMPARED = 32, 8, 3
 """How many turns are improved at the coarse scale, how many of them may then grow, and how many see the next scale."""
 
 SURE = (0.95, 0.65)
@@ -36,7 +36,10 @@ SAME = 0.01
 """Starts ended at one pose where no number of their matrices differs by more: shifts, mm, and directions of axes."""
 
 LEAST_TO_BEND = 0.1
-"""Information, nats, from which a pose is bent: knees bent by 30 degrees have 0.3, wrong trunks 0.01 to 0.07."""
+"""Information, nats, from which a pose is followed to a finer scale, and bent.
+
+Knees bent by 30 degrees have 0.3, wrong trunks 0.01 to 0.07.
+"""
 
 POINTS = (2_000, 6_000)
 """Points that are compared in the search for a start, at the coarse scale and at the next, where both see as much."""
@@ -123,10 +126,12 @@ def find(scales: list[tuple[Scale, Scale]]) -> np.ndarray:
 def _refined(
     starts: list[np.ndarray], scales: list[tuple[Scale, Scale]], points: tuple[Points, Points], *, compared: int
 ) -> list[np.ndarray]:
-    """Optimise starts at the coarse scale, and the best of them, so many, at the next."""
+    """Optimise starts at the coarse scale, and the best of them, at most so many, at the next."""
     better = [improved(scales[0], points[0], start, linear.ROUGHLY) for start in starts]
-    kept = _ranked(scales[0], better)[:compared]
-    return [improved(scales[1], points[1], matrix, linear.ROUGHLY) for matrix, _ in kept]
+    ranked = _ranked(scales[0], better)[:compared]
+    # What tells next to nothing there takes as many steps as a right pose, and no finer scale mends it.
+    kept = [matrix for matrix, alike in ranked if alike.information > LEAST_TO_BEND] or [ranked[0][0]]
+    return [improved(scales[1], points[1], matrix, linear.ROUGHLY) for matrix in kept]
 
 
 def _ranked(pair: tuple[Scale, Scale], matrices: list[np.ndarray]) -> list[tuple[np.ndarray, Likeness]]:
@@ -177,14 +182,11 @@ class _Coarse:
         self.moving = moving
         longest = max(float((np.array(one.hu.shape) * one.sides_mm).max()) for one in (fixed, moving))
         self.side_mm = float(np.clip(longest / SEARCH_VOXELS, *SEARCH_MM))
-        hu, self.corner = _cubes(fixed, np.eye(3), self.side_mm)
-        # No turn makes a scan longer than its diagonal. Only shifts that overlap too little may wrap around.
+        self.hu, self.corner = _cubes(fixed, np.eye(3), self.side_mm)
+        self.seen = np.isfinite(self.hu).sum()
         lengths = np.array(moving.hu.shape) * moving.sides_mm / self.side_mm
-        diagonal = int(np.ceil(np.linalg.norm(lengths))) + 1
-        least = int(SEARCH_OVERLAP * min(lengths.min(), *hu.shape))
-        self.size = [fft.next_fast_len(n + diagonal - least, real=True) for n in hu.shape]
-        self.seen = np.isfinite(hu).sum()
-        self.fixed = [fft.rfftn(part, self.size) for part in _moments(hu)]
+        self.least = int(SEARCH_OVERLAP * min(lengths.min(), *self.hu.shape))
+        self.of_fixed: dict[tuple[int, ...], list[np.ndarray]] = {}
 
     def placed(self, turn: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the most information over all shifts of a turned scan, and its matrix (correlations: Padfield 2012).
@@ -192,23 +194,32 @@ class _Coarse:
         Ranked by correlation alone, dozens of turns that lay one leg on another come before the right one.
         """
         hu, corner = _cubes(self.moving, turn, self.side_mm)
-        ones, sums, squares = self.fixed
-        seen, values, squared = (np.conj(fft.rfftn(part, self.size)) for part in _moments(hu))
+        # Only shifts that overlap too little may wrap around.
+        lengths = [n + m - self.least for n, m in zip(self.hu.shape, hu.shape, strict=True)]
+        size = tuple(fft.next_fast_len(length, real=True) for length in lengths)
+        if size not in self.of_fixed:
+            self.of_fixed[size] = _transformed(self.hu, size)
+        ones, sums, squares = self.of_fixed[size]
+        seen, values, squared = (np.conj(part) for part in _transformed(hu, size))
         products = (ones * seen, sums * seen, ones * values, sums * values, squares * seen, ones * squared)
-        count, one, two, both, one_squared, two_squared = (fft.irfftn(part, self.size) for part in products)
-        enough = count > SEARCH_OVERLAP * count.max()
+        count, one, two, both, one_squared, two_squared = (fft.irfftn(part, size) for part in products)
+        shifts = np.flatnonzero(count > SEARCH_OVERLAP * count.max())
+        shape = count.shape
+        count, one, two, both, one_squared, two_squared = (
+            part.ravel()[shifts] for part in (count, one, two, both, one_squared, two_squared)
+        )
         share = np.minimum(count / min(self.seen, np.isfinite(hu).sum()), 1.0)
-        count = np.maximum(count, 1.0)
         spread = (one_squared - one * one / count) * (two_squared - two * two / count)
         alike = (both - one * two / count) / np.sqrt(np.maximum(spread, 1e-6 * count**2))
-        scores = np.where(enough, _information(alike, share), -1.0)
-        place = np.unravel_index(np.argmax(scores), scores.shape)
+        scores = _information(alike, share)
+        best = int(np.argmax(scores))
+        place = np.unravel_index(shifts[best], shape)
         # Correlations at negative shifts, down to the turned scan's length, wrap around to the end.
-        lag = np.array([p if p < n - m else p - n for p, n, m in zip(place, self.size, hu.shape, strict=True)])
+        lag = np.array([p if p < n - m else p - n for p, n, m in zip(place, size, hu.shape, strict=True)])
         matrix = np.eye(4)
         matrix[:3, :3] = turn
         matrix[:3, 3] = turn @ (corner - self.corner - lag[::-1] * self.side_mm)
-        return float(scores[place]), matrix
+        return float(scores[best]), matrix
 
 
 def _cubes(scale: Scale, turn: np.ndarray, side_mm: float) -> tuple[np.ndarray, np.ndarray]:
@@ -221,10 +232,11 @@ def _cubes(scale: Scale, turn: np.ndarray, side_mm: float) -> tuple[np.ndarray, 
     return scale.at((low + index * side_mm) @ turn.T, scale.hu).reshape(size), low
 
 
-def _moments(hu: np.ndarray) -> list[np.ndarray]:
-    """Return ones, values and squares where a scan is seen; values are counted from air, so that most are small."""
+def _transformed(hu: np.ndarray, size: tuple[int, ...]) -> list[np.ndarray]:
+    """Transform ones, values and squares where a scan is seen; values are counted from air, so that most are small."""
     values = np.nan_to_num((hu - np.float32(WINDOW_HU[0])) / np.float32(WINDOW_HU[1]))
-    return [np.isfinite(hu).astype(np.float32), values, values * values]
+    moments = np.isfinite(hu).astype(np.float32), values, values * values
+    return [fft.rfftn(part, size) for part in moments]
 
 
 def _turns() -> np.ndarray:
