@@ -90,9 +90,14 @@ def hip() -> Scan:
     return scan.read(DATA / "hip-ct" / "example_ct.nii.gz")
 
 
+def chest() -> Scan:
+    """Return the real half of a chest, plain, of ``lung-pair``."""
+    return scan.read(DATA / "lung-pair" / "3DCT_lung.mha")
+
+
 def real(name: str) -> Scan:
-    """Return the trunk, by the name ``hip``, or a limb by its number."""
-    return hip() if name == "hip" else limb(name)
+    """Return the trunk, by the name ``hip``, half a chest, by ``chest``, or a limb by its number."""
+    return {"hip": hip, "chest": chest}.get(name, lambda: limb(name))()
 
 
 def motion(

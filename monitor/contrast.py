@@ -48,6 +48,10 @@ FULL = 2.5
 """Most volume of a tube over that of a cylinder of its length and inscribed radius: branches double it, sheets of
 1.6 mm over a thigh reach ten times that."""
 
+AGREE, AGREE_SHARE = 0.15, 0.5
+"""Which part of the length of all tubes must lie within which part of blood's height above soft tissue of its level:
+what has mixed is as bright everywhere (all of it in the phantom), strips of bone differ (0.4 in a plain real chest)."""
+
 UNEVEN = 0.1
 """Most SD along a tube's middle, over its height above soft tissue: contrast mixes within a few percent (0.02 to 0.06
 in the phantom), ribs and other thin bones of real scans at 3 mm have 0.11 to 0.2."""
@@ -145,11 +149,13 @@ def find(scan: Scan, anatomy: Anatomy, *, said: str = "unknown") -> Contrast:
     levels = [level for level in LEVELS_HU if level >= BRIGHT_HU[said]]
     outside = [tube for level in levels for tube in _tubes(coarse, coarse.hu >= level, TUBE_LENGTH_MM)]
     # Nothing but the image speaks for a vessel that looks like bone, whatever the header says.
-    within = [tube for level in levels for tube in _tubes(everywhere, coarse.hu >= level, LONGEST_MM["unknown"])]
-    tubes = _apart([*outside, *within])
+    within = [tube for level in levels for tube in _tubes(everywhere, coarse.hu >= level, TUBE_LENGTH_MM)]
+    tubes = _apart([*outside, *(tube for tube in within if tube.length_mm >= LONGEST_MM["unknown"])])
     if max((tube.length_mm for tube in tubes), default=0.0) < LONGEST_MM[said]:
         return absent
     blood = _level_of_blood(tubes)
+    if _agreeing(_apart([*outside, *within]), blood, coarse.tissue_hu) < AGREE_SHARE:
+        return absent
     least = blood + max(MARGIN_HU, MARGIN_SD * coarse.noise_hu)
     # A short even tube brighter than blood may be a calcified artery.
     sure = [tube for tube in tubes if tube.level_hu < least or tube.length_mm >= LONGEST_MM["unknown"]]
@@ -320,6 +326,13 @@ def _level_of_blood(tubes: list[_Tube]) -> float:
     order = np.argsort(levels)
     gone = np.cumsum(np.array([tube.length_mm for tube in tubes])[order])
     return float(levels[order][np.searchsorted(gone, gone[-1] / 2)])
+
+
+def _agreeing(tubes: list[_Tube], blood_hu: float, tissue_hu: float) -> float:
+    """Return the share of the length of tubes that is as bright as blood."""
+    lengths = np.array([tube.length_mm for tube in tubes])
+    off = np.abs(np.array([tube.level_hu for tube in tubes]) - blood_hu)
+    return float(lengths[off <= AGREE * (blood_hu - tissue_hu)].sum() / lengths.sum())
 
 
 def _pools(coarse: _Coarse, least_hu: float) -> Iterator[_Tube]:

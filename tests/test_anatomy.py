@@ -78,6 +78,28 @@ def test_half_a_shaft_cut_along_its_marrow_is_bone_and_half_a_lump_is_none(dense
     assert np.mean(found[(axis_mm > 7) & (axis_mm < 12)]) == pytest.approx(float(bone), abs=0.02)
 
 
+def test_what_a_skull_shuts_in_is_no_marrow():
+    """A skull is bone, and the brain in it is not: what calcifies there is looked for."""
+    places = (np.indices((90, 100, 90)) - np.array([45, 50, 45])[:, None, None, None]) * 1.5
+    radius_mm = np.sqrt((places**2).sum(axis=0))
+    hu = np.where(radius_mm < 58, 35.0, -1000.0)
+    hu[(radius_mm > 48) & (radius_mm < 55)] = 900.0
+    hu[(radius_mm > 50.5) & (radius_mm < 52.5)] = 400.0
+    hu[np.sqrt(((places - 12.0) ** 2).sum(axis=0)) < 4] = 300.0
+    found = find_skeleton(hu.astype(np.float32), radius_mm < 58, np.full(3, 1.5))
+    assert found[(radius_mm > 49) & (radius_mm < 54)].mean() > 0.98
+    assert not found[radius_mm < 40].any()
+
+
+def test_a_whole_rib_of_an_adult_is_bone():
+    """Thick slices make a rib densest in its middle, as a lump is; it is longer than any lump of that width."""
+    z, y, x = np.indices((16, 80, 80)) * np.array([2.5, 1.4, 1.4])[:, None, None, None]
+    arc = np.hypot(np.hypot(y - 20, x - 56) - 45, 1.3 * (z - 19 - 0.1 * y))
+    hu = np.where((arc < 5.5) & (y > 30), 330.0 - 18.0 * arc, 40.0)
+    found = find_skeleton(hu.astype(np.float32), np.ones(hu.shape, bool), np.array([2.5, 1.4, 1.4]))
+    assert found[(arc < 3.5) & (y > 30)].mean() > 0.95
+
+
 def test_a_limb_without_bone_has_no_skeleton():
     """A lone solid ball is not taken for bone."""
     assert not anatomy.find(limb([Ball((5.0, 0.0, 0.0), 7.0, 800)], bone=False)).skeleton.any()

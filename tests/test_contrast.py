@@ -10,7 +10,7 @@ import monitor
 from benchmarks import pairs
 from monitor import anatomy, change, contrast, phantom
 from tests.conftest import needs_data
-from tests.made import Ball, limb
+from tests.made import Ball, axes, limb, scan_of
 
 BLOOD_HU = 250.0
 
@@ -86,6 +86,19 @@ def test_an_even_ball_is_no_contrast(hu):
     assert not found(limb([Ball((8.0, 8.0, 24.0), 15.0, hu=hu)], bone=False), "iv").vessels.any()
 
 
+@pytest.mark.parametrize(("levels", "enhanced"), [((330.0, 330.0, 340.0), True), ((250.0, 330.0, 430.0), False)])
+def test_what_has_mixed_is_as_bright_everywhere(levels, enhanced):
+    """Three even tubes are vessels where they are equally bright; strips of bone are not."""
+    plain = limb(slices=60, bone=False)
+    hu = plain.array.copy()
+    x, y, _ = axes(hu.shape, (1.0, 1.0, 1.5))
+    noise = np.random.default_rng(3).normal(0, 8, hu.shape)
+    for place, level in zip(((-14.0, 0.0), (10.0, -12.0), (10.0, 14.0)), levels, strict=True):
+        lumen = np.hypot(x - place[0], (y - place[1])[:, None]) <= 4.0
+        hu = np.where(lumen, level + noise, hu)
+    assert found(scan_of(hu, (1.0, 1.0, 1.5))).enhanced == enhanced
+
+
 def test_mineral_in_the_wall_stays():
     """What is denser than the threshold beside contrast is left, though it touches the lumen."""
     visit = phantom.series("gaci", visits=1, seed=1, contrast_hu=150.0)[0]
@@ -105,7 +118,7 @@ def test_turning_the_scan_turns_the_vessels():
 
 
 @needs_data
-@pytest.mark.parametrize("name", ["hip", *pairs.LIMBS])
+@pytest.mark.parametrize("name", ["hip", "chest", *pairs.LIMBS])
 def test_real_plain_scans_are_plain(name):
     """No real scan here holds contrast: the trunk's aorta has 43 HU; ribs, marrow and tendons are no vessels."""
     assert not found(pairs.real(name)).enhanced

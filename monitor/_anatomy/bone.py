@@ -57,6 +57,12 @@ CUT_ROD, CUT_LONG_MM, CUT_THICK_MM = 1.8, 8.0, 1.2
 SOLID_CORE_MM3 = 300.0
 """Core from which a piece is asked whether its middle is densest, mm³: a ball of 4 mm below the rim."""
 
+LUMP_SHARE = 0.1
+"""Least share of a lump that its greatest inscribed ball fills: a rib has 0.04, what is joined of a trunk 0.01."""
+
+MIRRORED_MM = 30.0
+"""How far beyond the edge of the field the mirror image of a piece is looked at, mm: the width of a marrow."""
+
 ROD_HU = 250.0
 """Least HU along the middle of a rib."""
 
@@ -92,6 +98,9 @@ WALL_HU = 130.0
 
 MARROW_MM3 = 200.0
 """Least volume, mm³, that such a wall shuts in: less is left to the closing of gaps."""
+
+MARROW_RADIUS_MM = 30.0
+"""Greatest inscribed radius of marrow, mm: an adult's femoral head has 27; what bone shuts in wider is brain or chest."""
 
 MARROW_SHARE, SHUT_SHARE = 0.4, 0.75
 """Shares of its surface with which it lies on what is known as bone, and on that or the wall (vertebrae of hip-ct at
@@ -155,7 +164,7 @@ def _find(hu: np.ndarray, body: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.nd
         if seen.is_shell() and hollow:
             continue
         if large or ((seen.is_shaft() or seen.is_rod()) and not seen.is_solid()):
-            bones[box] |= filled
+            bones[box] |= filled & ~_wide(filled & ~piece, spacing_zyx_mm)
         else:
             small.append(_Small(box, filled if hollow else piece, hollow))
     bones = _with_neighbours(bones, small, spacing_zyx_mm) & body
@@ -190,10 +199,14 @@ class _Piece:
         return bool(core.any() and rim.any() and self.hu[core].mean() < self.hu[rim].mean())
 
     def is_solid(self) -> bool:
-        """Tell whether the piece is thick and densest in its middle: no bone is, a lump of mineral is."""
+        """Tell whether the piece is a lump that is thick and densest in its middle: no bone is, mineral is."""
+        voxel_mm3 = float(np.prod(self.spacing_zyx_mm))
+        ball_mm3 = 4 / 3 * np.pi * shape.depth_of(self.filled, self.spacing_zyx_mm).max() ** 3
+        if ball_mm3 < LUMP_SHARE * self.filled.sum() * voxel_mm3:
+            return False
         # Half a shaft, cut along its marrow, is a plate of cortex; with its mirror image it is a tube again.
         rim, core = self.zones_of(self.filled_beyond()) if self.cut else self.zones
-        large = core.sum() * float(np.prod(self.spacing_zyx_mm)) >= SOLID_CORE_MM3
+        large = core.sum() * voxel_mm3 >= SOLID_CORE_MM3
         return bool(large and rim.any() and self.hu[core].mean() > self.hu[rim].mean())
 
     @cached_property
@@ -203,7 +216,9 @@ class _Piece:
 
     def filled_beyond(self) -> np.ndarray:
         """Return the piece filled as if it went on, mirrored, beyond the edge of the field."""
-        return shape.solid_beyond(self.mask, self.faces, _closing_mm(self.spacing_zyx_mm), self.spacing_zyx_mm)
+        return shape.solid_beyond(
+            self.mask, self.faces, MIRRORED_MM, _closing_mm(self.spacing_zyx_mm), self.spacing_zyx_mm
+        )
 
     def zones_of(self, filled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return rim and core of a filled piece."""
@@ -293,6 +308,7 @@ def _thin_walled(smooth: np.ndarray, bones: np.ndarray, body: np.ndarray, spacin
     shut = np.zeros(bones.shape, bool)
     for axis in range(3):
         shut |= shape.fill_slices(walls, axis=axis) & ~walls
+    shut &= ~_wide(shut, spacing_zyx_mm)
     found = np.zeros(bones.shape, bool)
     labels, _ = ndimage.label(shut)
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
@@ -305,6 +321,17 @@ def _thin_walled(smooth: np.ndarray, bones: np.ndarray, body: np.ndarray, spacin
         if on_bone >= MARROW_SHARE and on_wall >= SHUT_SHARE:
             found[near] |= marrow | (ndimage.binary_dilation(marrow, iterations=2) & walls[near])
     return found
+
+
+def _wide(shut: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.ndarray:
+    """Return the pieces of what bone shuts in that are too wide for marrow."""
+    voxel_mm3 = float(np.prod(spacing_zyx_mm))
+    large = shape.large_pieces(shut, voxel_mm3, 4 / 3 * np.pi * MARROW_RADIUS_MM**3)
+    if not large.any():
+        return large
+    labels, count = ndimage.label(large)
+    depth = ndimage.maximum(shape.depth_of(large, spacing_zyx_mm), labels, np.arange(count + 1))
+    return np.asarray((np.asarray(depth) > MARROW_RADIUS_MM)[labels] & large)
 
 
 def _spongy(smooth: np.ndarray, bones: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.ndarray:

@@ -27,10 +27,11 @@ def solid(piece: np.ndarray, radius_mm: float, spacing_zyx_mm: np.ndarray) -> np
 
 
 def solid_beyond(
-    piece: np.ndarray, faces: list[tuple[bool, bool]], radius_mm: float, spacing_zyx_mm: np.ndarray
+    piece: np.ndarray, faces: list[tuple[bool, bool]], reach_mm: float, radius_mm: float, spacing_zyx_mm: np.ndarray
 ) -> np.ndarray:
     """Close and fill a piece as if its mirror image lay beyond faces, (low, high) an axis, that the field cuts."""
-    pads = [(low * size, high * size) for (low, high), size in zip(faces, piece.shape, strict=True)]
+    reach = np.minimum(np.ceil(reach_mm / spacing_zyx_mm).astype(int), piece.shape)
+    pads = [(int(low * far), int(high * far)) for (low, high), far in zip(faces, reach, strict=True)]
     whole = solid(np.pad(piece, pads, mode="symmetric"), radius_mm, spacing_zyx_mm)
     return whole[tuple(slice(low, low + size) for (low, _), size in zip(pads, piece.shape, strict=True))]
 
