@@ -141,6 +141,15 @@ def depth_mm(mask_zyx: np.ndarray, image: sitk.Image) -> np.ndarray:
     return np.stack([depth[number][place] for number, place in enumerate(places)])
 
 
+def box_of(mask: np.ndarray) -> tuple[slice, ...]:
+    """Return the box around a mask; an empty one around nothing."""
+    box = []
+    for axis in range(mask.ndim):
+        there = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        box.append(slice(int(there[0]), int(there[-1]) + 1) if len(there) else slice(0, 0))
+    return tuple(box)
+
+
 def grown(box: tuple[slice, ...], reach: np.ndarray, shape: tuple[int, ...]) -> tuple[slice, ...]:
     """Return a box that reaches so many voxels farther along each axis, within an image of this shape."""
     return tuple(

@@ -30,6 +30,9 @@ TISSUE_HU_UNKNOWN = 50.0
 SMOOTHING_MM = 0.7
 """SD of the smoothing in which mineral is looked for, mm: about the blur of a soft kernel, the matched filter."""
 
+SMOOTHING_REACH = 3.0
+"""Reach of that smoothing, in its SDs."""
+
 FAINT_HU = 15.0
 """How far below the threshold smoothed HU may lie in the outskirts of a piece, HU: immature mineral, partial volume."""
 
@@ -268,7 +271,7 @@ class _Sight:
         """Smooth a scan and measure what the smoothing leaves of the noise."""
         spacing = scan.spacing_zyx_mm
         noise_hu = _known(anatomy.noise_hu, NOISE_HU_UNKNOWN)
-        smooth = ndimage.gaussian_filter(scan.array, SMOOTHING_MM / spacing, output=np.float32, truncate=3.0)
+        smooth = _smoothed(scan.array, anatomy.body, SMOOTHING_MM / spacing)
         left = noise.left_by(smooth, scan.array, anatomy.body & ~skeleton, spacing, noise_hu)
         smooth_noise = _known(left, noise_hu / 2)
         raw = np.where(np.isnan(anatomy.noise_blocks_hu), noise_hu, anatomy.noise_blocks_hu)
@@ -299,6 +302,15 @@ class _Sight:
     def away(self, index: np.ndarray) -> np.ndarray:
         """Return the distance to bone, mm, for each voxel of an index, (N, 3)."""
         return np.asarray(self.away_mm[tuple((index // self.fold).T)])
+
+
+def _smoothed(hu: np.ndarray, body: np.ndarray, sigma_voxels: np.ndarray) -> np.ndarray:
+    """Smooth a scan, float32; the air around the box of the body stays as it is."""
+    smooth = hu.astype(np.float32)
+    reach = np.ceil(2 * SMOOTHING_REACH * sigma_voxels).astype(int)
+    near = grid.grown(grid.box_of(body), reach, hu.shape)
+    ndimage.gaussian_filter(hu[near], sigma_voxels, output=smooth[near], truncate=SMOOTHING_REACH)
+    return smooth
 
 
 def _away(skeleton: np.ndarray, fold: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.ndarray:
@@ -447,5 +459,7 @@ def _known(value: float, otherwise: float) -> float:
 
 
 def _label(mask: np.ndarray) -> np.ndarray:
-    labels, _ = ndimage.label(mask, structure=np.ones((3, 3, 3)), output=np.int32)
+    labels = np.zeros(mask.shape, np.int32)
+    box = grid.box_of(mask)
+    ndimage.label(mask[box], structure=np.ones((3, 3, 3)), output=labels[box])
     return labels

@@ -6,6 +6,7 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from monitor import grid
@@ -163,3 +164,10 @@ def test_moving_the_image_moves_its_points(image, seed):
     image.SetDirection((move[:3, :3] @ np.array(image.GetDirection()).reshape(3, 3)).ravel())
     image.SetOrigin(grid.apply_affine(move, [image.GetOrigin()])[0])
     np.testing.assert_allclose(grid.to_index(image, grid.apply_affine(move, asked)), before, atol=1e-6)
+
+
+def test_the_box_of_a_mask_is_scipys():
+    """The box around scattered voxels, and an empty one around none."""
+    mask = np.random.default_rng(5).random((9, 14, 11)) > 0.995
+    assert grid.box_of(mask) == ndimage.find_objects(mask.astype(np.uint8))[0]
+    assert mask[grid.box_of(mask & False)].size == 0

@@ -100,7 +100,7 @@ MARROW_MM3 = 200.0
 """Least volume, mm³, that such a wall shuts in: less is left to the closing of gaps."""
 
 MARROW_RADIUS_MM = 30.0
-"""Greatest inscribed radius of marrow, mm: an adult's femoral head has 27; what bone shuts in wider is brain or chest."""
+"""Greatest inscribed radius of marrow, mm: an adult's femoral head has 27; what is wider is brain or chest."""
 
 MARROW_SHARE, SHUT_SHARE = 0.4, 0.75
 """Shares of its surface with which it lies on what is known as bone, and on that or the wall (vertebrae of hip-ct at
@@ -133,10 +133,9 @@ def find_skeleton(hu: np.ndarray, body: np.ndarray, spacing_zyx_mm: np.ndarray) 
     fold = np.maximum(1, np.round(WORKING_MM / spacing_zyx_mm)).astype(int)
     coarse, inside, spacing = shape.folded(hu, fold), shape.folded(body, fold) >= 0.5, spacing_zyx_mm * fold
     bones = np.zeros(inside.shape, bool)
-    for box in ndimage.find_objects(inside.view(np.uint8)):
-        # The air around takes as long as the body; a voxel of it is kept, so that only the field's own edge cuts.
-        near = grid.grown(box, np.ones(3, int), inside.shape)
-        bones[near] = _find(coarse[near], inside[near], spacing)
+    # The air around takes as long as the body; a voxel of it is kept, so that only the field's own edge cuts.
+    near = grid.grown(grid.box_of(inside), np.ones(3, int), inside.shape)
+    bones[near] = _find(coarse[near], inside[near], spacing)
     if (fold == 1).all():
         return bones & body
     wide = shape.unfolded(bones, fold, hu.shape)

@@ -50,8 +50,7 @@ class Cut:
 
     def tight(self) -> Cut:
         """Return the piece in its own box, one voxel around: what is asked of it alone is asked sooner there."""
-        own = ndimage.find_objects(self.piece.astype(np.uint8))[0]
-        box = tuple(slice(max(0, part.start - 1), part.stop + 1) for part in own)
+        box = grid.grown(grid.box_of(self.piece), np.ones(3, int), self.piece.shape)
         matrix = self.matrix.copy()
         matrix[:3, 3] = grid.apply_affine(matrix, np.array([[part.start for part in box]], float))[0]
         names = ("hu", "piece", "solid", "others", "body", "skeleton")

@@ -191,11 +191,10 @@ def _blurred(values: np.ndarray, stride: np.ndarray) -> np.ndarray:
 def _around(mask: np.ndarray, reach_mm: float, sides_mm: np.ndarray) -> np.ndarray:
     """Return what lies in a box of this half side about a voxel of a mask."""
     near = np.zeros(mask.shape, bool)
-    found = ndimage.find_objects(mask.view(np.uint8))
-    if not found:
+    if not mask.any():
         return near
     reach = np.ceil(reach_mm / sides_mm).astype(int)
-    box = tuple(slice(max(0, part.start - n), part.stop + n) for part, n in zip(found[0], reach, strict=True))
+    box = grid.grown(grid.box_of(mask), reach, mask.shape)
     grown = mask[box].view(np.uint8)
     for axis, n in enumerate(reach.tolist()):
         grown = ndimage.maximum_filter1d(grown, 2 * n + 1, axis=axis, mode="constant")
