@@ -10,29 +10,18 @@ import pandas as pd
 from scipy import ndimage
 
 from monitor import grid
+from monitor._burden import outline
+from monitor._burden.outline import Blur, Outline, Place
 from monitor.types import Anatomy, Findings, Scan
 
 MARGIN_MM = 2.0
-"""Blurred border that belongs to a piece, mm: two SDs and more of a soft kernel beyond the threshold's outline. More
-takes in septa and fat beside a lesion: at 2.5 mm the errors of 27 phantom lesions were a third to a half larger."""
+"""Blurred border that belongs to a piece, mm: two SDs and more of a soft kernel beyond the threshold's outline."""
 
 RING_MM = 4.0
-"""Width, mm, of the ring of tissue around the border that tells the background."""
-
-BACKGROUND_SIGMAS_MM = (0.8, 1.6, 3.2, 6.4)
-"""SDs of the weights, mm, with which the ring is carried inward, the nearest first: fat on one side stays there."""
-
-BACKGROUND_WEIGHT = 0.02
-"""Least share of the weights that must lie in the ring: with less the next wider weights are asked."""
+"""Width, mm, of the tissue beyond that border that is looked at."""
 
 CORE_MM = 1.5
-"""A voxel is core when all within this reach, mm, and one slice up and down, is mineral: blur does not dilute it."""
-
-PLATEAU_SIGMA_MM = 2.5
-"""SD of the weights, mm, with which the core's HU stand for the border beside it."""
-
-CORE_VOXELS = 4
-"""Fewer core voxels do not tell the density of a piece: its volume is then not resolved."""
+"""Gaps of an outline that its envelope closes, mm."""
 
 FAINTEST_HU = 75.0
 """Least contrast of mineral, HU: 130 HU less muscle. A reader may outline what has none; its volume is then about 0."""
@@ -40,18 +29,33 @@ FAINTEST_HU = 75.0
 DENSEST_HU = 2000.0
 """No calcification is denser than this at 120 kV, HU (enamel apart; hydroxyapatite stones reach 1500 to 2000)."""
 
-BACKGROUND_PATCH_MM3 = 60.0
-"""Volume, mm³, over which the texture of soft tissue is one sample: muscle bundles and fat lobules of 4 mm."""
+RESOLVED_SDS = 2.8
+"""Least inscribed radius of a resolved piece, in SDs of the blur: a thinner one could as well be thinner and denser.
+Sheets of 1 mm come out at 1.9 to 2.2, balls of 2 mm at 2.8 (phantom)."""
 
-MODEL_ERROR = 0.015
-"""Relative SD of an excess from what the model leaves out: kernel overshoot, beam hardening (phantom, 20 seeds)."""
+TISSUE_PATCH_MM3 = 120.0
+"""Volume, mm³, over which the tissue in the place of mineral is one sample of what is around: bundles and septa of 5 mm
+(phantom; from the spread of errors)."""
 
-EDGE_ERROR = 0.03
-"""Relative SD of a resolved volume from placement of slices and of the core (phantom, 20 seeds)."""
+TISSUE_LEAST_HU = 8.0
+"""Least SD of that texture, HU: flesh that looks even is not known better."""
 
-DILUTION_MM2 = 1.0
-"""Share by which blur may dilute the core of a resolved piece, times its inscribed radius squared, mm²: the volume
-of balls of 2 to 7 mm came out too large by this over the square (closed form, 126 balls). It opens the lower limit."""
+THIN_ERROR = 0.08
+"""Relative SD of the excess of what is not resolved: its blurred picture is told less well from the tissue beside
+(arcs and sheets of the phantom)."""
+
+MODEL_ERROR = 0.03
+"""Relative SD of an excess from what the model leaves out: kernel overshoot, beam hardening, a blur that is not known
+(balls in even muscle at 1 to 3 mm slices)."""
+
+EDGE_ERROR = 0.018
+"""Relative SD of a resolved volume from placement of slices and of the outline (phantom, seeds below 1000)."""
+
+SHAPE_ERROR = 0.15
+"""The same, times the square of blur over inscribed radius: blur rounds an outline off."""
+
+TELLING_MM, TELLING_MM3 = 2.0, 5000.0
+"""Least inscribed radius, mm, and greatest volume, mm³, of a piece that is asked for the blur."""
 
 Z95 = 1.959964
 """Normal quantile of two-sided 95 % limits."""
@@ -75,11 +79,11 @@ MASS_MG_PER_CM3_HU = 0.77
 """Nominal calibration at 120 kV: 100 mg/cm³ of hydroxyapatite is about 130 HU; by scanner 0.7 to 0.85."""
 
 RULES = {
-    "volume_mm3": "volume:local-plateau,margin=2mm,core=1.5mm,v2",
-    "excess_hu_mm3": "excess:nearest-ring-background,margin=2mm,ring=4mm,v2",
-    "mass_mg": "mass:excess,nominal=0.77mg/cm3/HU@120kV,v2",
+    "volume_mm3": "volume:blurred-outline,margin=2mm,v3",
+    "excess_hu_mm3": "excess:smoothest-background,margin=2mm,ring=4mm,v3",
+    "mass_mg": "mass:excess,nominal=0.77mg/cm3/HU@120kV,v3",
     "threshold_volume_mm3": "threshold-volume:max(130@120kV,tissue+4.3SD),3D26,v1",
-    "envelope_mm3": "envelope:closed-filled,v2",
+    "envelope_mm3": "envelope:closed-filled,v3",
     "agatston": "agatston:2D8,>=1mm2,peak-in-slice,increment/3mm,kVp-rows,v1",
     "n_lesions": "count:volume>0,v1",
 }
@@ -97,20 +101,30 @@ UNITS = {
 """Units of the quantities, as the tables print them."""
 
 
+PARTS = (outline,)
+"""The modules of the package beside this one: their thresholds go into ``run.json``."""
+
+
 @dataclass(frozen=True)
 class _Piece:
-    """One piece in its box: voxels, contrast over background and what noise there is; arrays (z, y, x)."""
+    """One piece in its box, what explains it, and what noise there is."""
 
-    hu: np.ndarray
-    mineral: np.ndarray
-    region: np.ndarray
-    contrast_hu: np.ndarray
-    background_se_hu: float
-    noise_hu: float
+    place: Place
+    outline: Outline
+    blur: Blur
     noise_factor: float
     voxel_mm3: float
-    spacing_zyx_mm: np.ndarray
     threshold_hu: float
+
+    @property
+    def contrast_hu(self) -> np.ndarray:
+        """HU above the tissue in its place."""
+        return self.place.hu - self.outline.tissue_hu
+
+    @property
+    def region(self) -> np.ndarray:
+        """Where mineral or its blur is seen."""
+        return self.place.room & ((self.outline.share > outline.SEEN / 2) | self.place.mineral)
 
 
 def measure(scan: Scan, anatomy: Anatomy, findings: Findings) -> pd.DataFrame:
@@ -119,26 +133,51 @@ def measure(scan: Scan, anatomy: Anatomy, findings: Findings) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a piece, ``label`` ascending: volume_mm3 with volume_lo_mm3 and volume_hi_mm3, envelope_mm3,
-        threshold_volume_mm3, excess_hu_mm3 with limits, mass_mg, calibration, agatston, mean_hu, peak_hu
+        A row a piece, ``label`` ascending: volume_mm3 with volume_lo_mm3 and volume_hi_mm3, volume_rule, envelope_mm3,
+        threshold_volume_mm3, excess_hu_mm3 with its SD, mass_mg, calibration, agatston, mean_hu, peak_hu
         and the centroid x_mm, y_mm, z_mm (LPS).
 
     Notes
     -----
-    Excess is the integral over the piece and its blurred border of HU above a background carried inward
-    from a ring of tissue; blur moves HU but does not change this integral. Volume is the excess counted in
-    units of the local plateau, the mean contrast of the core nearby, so that a voxel half filled counts
-    half (Sprem 2018 and the integrated method of CalciumScoring, with the plateau made local).
+    Excess is the integral over the piece and its blurred border of HU above the tissue in its place, which is what
+    goes on most smoothly from around; blur moves HU but does not change this integral. Volume is that of the outline
+    whose blurred picture is nearest to the scan; the blur is told by the scan's own sharpest pieces.
     """
-    rows = []
-    factor = noise_correlation(scan, anatomy)
+    places = {}
     reach = np.ceil((MARGIN_MM + RING_MM + 1) / scan.spacing_zyx_mm).astype(int) + 1
     for label, box in enumerate(ndimage.find_objects(findings.labels), start=1):
         if box is not None:
-            grown = grid.grown(box, reach, findings.labels.shape)
-            piece = _cut(scan, anatomy, findings, label, grown, factor)
-            rows.append({"label": label, **_amounts(piece, scan), **_place(piece, scan, grown)})
+            near = grid.grown(box, reach, findings.labels.shape)
+            places[label] = near, _place_of(scan, anatomy, findings, label, near)
+    thick = scan.acquisition.slice_thickness_mm
+    blur = outline.measured_blur(
+        _telling([place for _, place in places.values()]),
+        float(thick) if np.isfinite(thick) else float(scan.spacing_zyx_mm[0]),
+    )
+    factor = noise_correlation(scan, anatomy)
+    rows = []
+    for label, (near, place) in places.items():
+        piece = _Piece(place, outline.fit(place, blur), blur, factor, scan.voxel_volume_mm3, findings.threshold_hu)
+        rows.append({"label": label, **_amounts(piece, scan), **_centre(piece, scan, near)})
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _telling(places: list[Place]) -> list[Place]:
+    """Return the pieces that tell a scan's blur: the thickest of those that are small enough to be asked often."""
+    found: list[tuple[float, int, Place]] = []
+    for place in places:
+        radius = grid.distance_mm(~np.pad(place.mineral, 1), place.spacing_zyx_mm).max()
+        small = place.mineral.sum() * float(np.prod(place.spacing_zyx_mm)) <= TELLING_MM3
+        alone = not (place.room & ~place.tissue).any()
+        if small and alone and radius >= TELLING_MM and _contrast(place) >= 2 * FAINTEST_HU:
+            found.append((-float(radius), len(found), place))
+    return [place for _, _, place in sorted(found)[: outline.TELLING]]
+
+
+def _contrast(place: Place) -> float:
+    """Return by how much a piece's HU exceed those of the tissue around, in the median."""
+    around = place.tissue & ~place.room
+    return float(np.median(place.hu[place.mineral]) - np.median(place.hu[around])) if around.any() else 0.0
 
 
 COLUMNS = [
@@ -147,6 +186,7 @@ COLUMNS = [
     "volume_lo_mm3",
     "volume_hi_mm3",
     "volume_sd_mm3",
+    "volume_rule",
     "envelope_mm3",
     "threshold_volume_mm3",
     "excess_hu_mm3",
@@ -225,132 +265,109 @@ def mass_factor(kvp: float) -> tuple[float, str]:
     return MASS_MG_PER_CM3_HU * AGATSTON_ROWS_HU[120.0][0] / row[0] / 1000, "nominal"
 
 
-def _cut(scan: Scan, anatomy: Anatomy, findings: Findings, label: int, box: tuple[slice, ...], factor: float) -> _Piece:
-    """Return one piece with its border and the background under it."""
+def _place_of(scan: Scan, anatomy: Anatomy, findings: Findings, label: int, box: tuple[slice, ...]) -> Place:
+    """Return one piece in its box, where its outline may lie and where tissue is told."""
     spacing = scan.spacing_zyx_mm
-    hu = scan.array[box].astype(np.float32)
     labels = findings.labels[box]
     mineral = labels == label
-    away = _distance(mineral, spacing)
+    away = grid.distance_mm(mineral, spacing)
     others = (labels > 0) & ~mineral
     usable = anatomy.body[box] & ~anatomy.skeleton[box] & ~anatomy.left_out[box]
     # A slice above and below always belongs to the border: partial volume reaches there at any increment.
-    within = ndimage.binary_dilation(mineral, np.ones((3, 1, 1))) | (away <= MARGIN_MM)
-    region = within & (usable | mineral)
-    ring_limit = MARGIN_MM + RING_MM
-    ring = usable & ~within & (away <= max(ring_limit, 2.0 * float(spacing[0])))
+    room = (ndimage.binary_dilation(mineral, np.ones((3, 1, 1))) | (away <= MARGIN_MM)) & (usable | mineral)
+    tissue = usable & ~others
     if others.any():
-        beside = _distance(others, spacing)
-        region &= beside >= away
-        ring &= beside > MARGIN_MM
+        beside = grid.distance_mm(others, spacing)
+        room &= beside >= away
+        tissue &= beside > MARGIN_MM
     if anatomy.skeleton[box].any():
-        ring &= _distance(anatomy.skeleton[box], spacing) > MARGIN_MM
-    background, error = _background(hu, ring, spacing, anatomy)
-    return _Piece(
-        hu=hu,
-        mineral=mineral,
-        region=region,
-        contrast_hu=hu - background,
-        background_se_hu=error,
-        noise_hu=anatomy.noise_hu if np.isfinite(anatomy.noise_hu) else 20.0,
-        noise_factor=factor,
-        voxel_mm3=scan.voxel_volume_mm3,
-        spacing_zyx_mm=spacing,
-        threshold_hu=findings.threshold_hu,
-    )
-
-
-def _background(
-    hu: np.ndarray, ring: np.ndarray, spacing_zyx_mm: np.ndarray, anatomy: Anatomy
-) -> tuple[np.ndarray, float]:
-    """Carry the ring's HU inward with Gaussian weights; return the background and its standard error, HU."""
-    volume = float(np.prod(spacing_zyx_mm))
-    if ring.sum() * volume < BACKGROUND_PATCH_MM3 / 2:
-        level = anatomy.tissue_hu if np.isfinite(anatomy.tissue_hu) else 50.0
-        return np.full(hu.shape, level, np.float32), 50.0
-    level = float(np.median(hu[ring]))
-    background = np.full(hu.shape, np.nan, np.float32)
-    for sigma_mm in BACKGROUND_SIGMAS_MM:
-        sigma = sigma_mm / spacing_zyx_mm
-        weight = ndimage.gaussian_filter(ring.astype(np.float32), sigma)
-        carried = ndimage.gaussian_filter(np.where(ring, hu - level, 0).astype(np.float32), sigma)
-        near = np.isnan(background) & (weight > BACKGROUND_WEIGHT)
-        background[near] = level + carried[near] / weight[near]
-    background[np.isnan(background)] = level
-    patches = max(1.0, ring.sum() * volume / BACKGROUND_PATCH_MM3)
-    return background, float(np.std(hu[ring] - background[ring]) / np.sqrt(patches))
+        tissue &= (grid.distance_mm(anatomy.skeleton[box], spacing) > MARGIN_MM) | mineral
+    noise = anatomy.noise_hu if np.isfinite(anatomy.noise_hu) else 20.0
+    # An image without noise is not known without error.
+    return Place(scan.array[box].astype(np.float32), mineral, room, tissue, max(noise, 1.0), spacing)
 
 
 def _amounts(piece: _Piece, scan: Scan) -> dict[str, object]:
-    voxel = piece.voxel_mm3
+    voxel, place = piece.voxel_mm3, piece.place
     excess = float(piece.contrast_hu[piece.region].sum() * voxel)
     sd = _excess_sd(piece, excess)
-    volume, volume_sd, low, high, fraction = _volume(piece, excess, sd)
+    if not _resolved(piece):
+        sd = float(np.hypot(sd, THIN_ERROR * excess))
+    volume, volume_sd, low, high, share, rule = _volume(piece, excess, sd)
     factor, calibration = mass_factor(scan.acquisition.kvp)
-    counted = np.where(piece.region, piece.hu, -1024)
+    counted = np.where(place.room, place.hu, -1024)
     return {
         "volume_mm3": volume,
         "volume_lo_mm3": low,
         "volume_hi_mm3": high,
         "volume_sd_mm3": volume_sd,
-        "envelope_mm3": max(volume, _envelope(piece, fraction)),
-        "threshold_volume_mm3": float((piece.mineral & (piece.hu >= piece.threshold_hu)).sum() * voxel),
+        "volume_rule": rule,
+        "envelope_mm3": max(volume, _envelope(piece, share)),
+        "threshold_volume_mm3": float((place.mineral & (place.hu >= piece.threshold_hu)).sum() * voxel),
         "excess_hu_mm3": excess,
         "excess_sd_hu_mm3": sd,
         "mass_mg": excess * factor,
         "calibration": calibration,
-        "agatston": agatston(counted, piece.spacing_zyx_mm, kvp=scan.acquisition.kvp),
-        "mean_hu": float(piece.hu[piece.mineral].mean()),
-        "peak_hu": float(piece.hu[piece.mineral].max()),
+        "agatston": agatston(counted, place.spacing_zyx_mm, kvp=scan.acquisition.kvp),
+        "mean_hu": float(place.hu[place.mineral].mean()),
+        "peak_hu": float(place.hu[place.mineral].max()),
     }
 
 
 def _excess_sd(piece: _Piece, excess: float) -> float:
-    """Noise of the sum, error of the background under it, and what the model leaves out, in quadrature."""
-    count = int(piece.region.sum())
-    noise = piece.noise_hu * np.sqrt(count * piece.noise_factor)
-    background = piece.background_se_hu * count
-    return float(np.hypot(np.hypot(noise, background) * piece.voxel_mm3, MODEL_ERROR * excess))
+    """Noise of the sum, the tissue that is not known in its place, and what the model leaves out, in quadrature."""
+    place, outlined = piece.place, piece.outline
+    noise = place.noise_hu * np.sqrt(piece.region.sum() * piece.noise_factor)
+    held = float(outlined.share[place.room].sum())
+    around = place.tissue & ~place.room
+    texture = float(np.std(outlined.tissue_hu[around])) if around.any() else 0.0
+    patches = 1 + held * piece.voxel_mm3 / TISSUE_PATCH_MM3
+    tissue = max(texture, TISSUE_LEAST_HU) / np.sqrt(patches) * held
+    return float(np.hypot(np.hypot(noise, tissue) * piece.voxel_mm3, MODEL_ERROR * excess))
 
 
-def _volume(piece: _Piece, excess: float, excess_sd: float) -> tuple[float, float, float, float, np.ndarray]:
-    """Return volume, its SD and 95 % limits, mm³, and the fraction of mineral in each voxel."""
-    reach = np.maximum(1, np.round(CORE_MM / piece.spacing_zyx_mm)).astype(int)
-    core = ndimage.binary_erosion(piece.mineral, _ball(reach))
-    if core.sum() >= CORE_VOXELS and piece.contrast_hu[core].mean() >= FAINTEST_HU:
-        plateau = _plateau(piece, core)
-        fraction = np.where(piece.region, piece.contrast_hu / plateau, 0)
-        volume = float(fraction.sum() * piece.voxel_mm3)
-        level = max(excess / volume, 1.0) if volume > 0 else 1.0
-        plateau_se = piece.noise_hu * np.sqrt(piece.noise_factor / core.sum()) / level
-        sd = volume * float(np.sqrt((excess_sd / excess) ** 2 + plateau_se**2 + EDGE_ERROR**2))
-        radius = float(ndimage.distance_transform_edt(piece.mineral, sampling=piece.spacing_zyx_mm).max())
-        diluted = min(DILUTION_MM2 / radius**2, 0.5) * volume
-        return volume, sd, max(0.0, volume - diluted - Z95 * sd), volume + Z95 * sd, fraction
+def _volume(piece: _Piece, excess: float, excess_sd: float) -> tuple[float, float, float, float, np.ndarray, str]:
+    """Return volume, its SD and 95 % limits, mm³, the share of mineral in each voxel, and whether it is resolved."""
+    place, found = piece.place, piece.outline
+    if _resolved(piece):
+        shape = SHAPE_ERROR * (_blur_mm(piece) / found.radius_mm) ** 2
+        # A step of one in the misfit's sum over independent samples of the noise is one SD.
+        samples = found.voxels / piece.noise_factor
+        seen = np.sqrt(2 * max(found.misfit, 1.0) / (samples * max(found.curvature, 1e-3)))
+        unexplained = place.noise_hu * np.sqrt(max(found.misfit - 1, 0.0)) / found.contrast_hu
+        sd = found.volume_mm3 * float(np.sqrt(seen**2 + shape**2 + unexplained**2 + EDGE_ERROR**2))
+        low, high = max(0.0, found.volume_mm3 - Z95 * sd), found.volume_mm3 + Z95 * sd
+        return found.volume_mm3, sd, low, high, found.share, "outline"
     # Not resolved: the density lies between the brightest voxels seen and the densest there is.
-    brightest = np.sort(piece.contrast_hu[piece.mineral])[-3:]
-    seen = max(float(brightest.mean()), FAINTEST_HU)
+    brightest = np.sort(piece.contrast_hu[place.mineral])[-3:]
+    seen_hu = max(float(brightest.mean()), FAINTEST_HU)
     low = max(0.0, excess - Z95 * excess_sd) / DENSEST_HU
-    high = max(0.0, excess + Z95 * excess_sd) / (0.85 * seen)
-    fraction = np.where(piece.region, piece.contrast_hu / seen, 0)
-    volume = max(0.0, excess / seen)
-    sd = max((high - low) / (2 * Z95), excess_sd / seen)
-    return volume, sd, min(low, volume), max(high, volume), fraction
+    # No mineral is larger than where it may lie.
+    high = min(max(0.0, excess + Z95 * excess_sd) / (0.85 * seen_hu), float(place.room.sum() * piece.voxel_mm3))
+    share = np.where(place.room, piece.contrast_hu / seen_hu, 0)
+    volume = max(0.0, excess / seen_hu)
+    sd = max((high - low) / (2 * Z95), excess_sd / seen_hu)
+    return volume, sd, min(low, volume), max(high, volume), share, "not_resolved"
 
 
-def _plateau(piece: _Piece, core: np.ndarray) -> np.ndarray:
-    """Return the contrast of pure mineral at each voxel, HU: the mean of the core nearby."""
-    sigma = PLATEAU_SIGMA_MM / piece.spacing_zyx_mm
-    level = float(piece.contrast_hu[core].mean())
-    weight = ndimage.gaussian_filter(core.astype(np.float32), sigma)
-    carried = ndimage.gaussian_filter(np.where(core, piece.contrast_hu - level, 0).astype(np.float32), sigma)
-    return np.maximum(level + carried / np.maximum(weight, 1e-4), 0.25 * level)
+def _resolved(piece: _Piece) -> bool:
+    """Tell whether a piece is thick and dense enough for its volume to be told from its density."""
+    found = piece.outline
+    wide = found.radius_mm >= RESOLVED_SDS * _blur_mm(piece)
+    return bool(wide and found.contrast_hu >= FAINTEST_HU and np.isfinite(found.curvature))
 
 
-def _envelope(piece: _Piece, fraction: np.ndarray) -> float:
+def _blur_mm(piece: _Piece) -> float:
+    """Return the SD of the blur, mm, of a voxel's averaging with it: the geometric mean of the three directions."""
+    slice_mm, *plane = piece.place.spacing_zyx_mm
+    across = np.hypot(max(piece.blur.slice_mm, slice_mm) / np.sqrt(12), piece.blur.across_mm)
+    return float((across * np.prod([np.hypot(piece.blur.sigma_mm, side / np.sqrt(12)) for side in plane])) ** (1 / 3))
+
+
+def _envelope(piece: _Piece, share: np.ndarray) -> float:
     """Return the volume inside the closed outline, mm³: full inside, partial at the outer border."""
-    half = (fraction >= 0.5) & piece.region
-    reach = np.maximum(1, np.round(CORE_MM / piece.spacing_zyx_mm)).astype(int)
+    half = (share >= 0.5) & piece.place.room
+    reach = np.maximum(1, np.round(CORE_MM / piece.place.spacing_zyx_mm)).astype(int)
     pad = [(int(r) + 1,) * 2 for r in reach]
     closed = ndimage.binary_closing(np.pad(half, pad), _ball(reach))
     for axis in range(3):
@@ -361,14 +378,14 @@ def _envelope(piece: _Piece, fraction: np.ndarray) -> float:
     inner = ndimage.binary_erosion(closed, ndimage.generate_binary_structure(3, 1))
     crop = tuple(slice(low, size - high) for (low, high), size in zip(pad, closed.shape, strict=True))
     whole = inner[crop]
-    partial = np.clip(fraction, 0, 1)[piece.region & ~whole].sum()
+    partial = np.clip(share, 0, 1)[piece.place.room & ~whole].sum()
     return float((whole.sum() + partial) * piece.voxel_mm3)
 
 
-def _place(piece: _Piece, scan: Scan, box: tuple[slice, ...]) -> dict[str, float]:
+def _centre(piece: _Piece, scan: Scan, box: tuple[slice, ...]) -> dict[str, float]:
     """Return the centroid of the contrast inside the outline, LPS mm."""
-    index = np.argwhere(piece.mineral)
-    weight = np.maximum(piece.contrast_hu[piece.mineral], 1.0)
+    index = np.argwhere(piece.place.mineral)
+    weight = np.maximum(piece.contrast_hu[piece.place.mineral], 1.0)
     centre = np.average(index, axis=0, weights=weight) + [part.start for part in box]
     x, y, z = grid.to_mm(scan.image, centre)[0]
     return {"x_mm": float(x), "y_mm": float(y), "z_mm": float(z)}
@@ -394,7 +411,7 @@ def totals(lesions: pd.DataFrame) -> pd.DataFrame:
 
 
 def _sums(compartment: str, lesions: pd.DataFrame) -> list[dict[str, object]]:
-    """Return one row a quantity; errors of lesions are independent, but dilution of cores adds up."""
+    """Return one row a quantity; what the model leaves out, and open lower limits, add up over lesions."""
     known = lesions[lesions["status"] != "merged"]
     seen = known[known["status"] != "not_in_field"]
     evaluable = len(seen) / len(known) if len(known) else 1.0
@@ -407,7 +424,7 @@ def _sums(compartment: str, lesions: pd.DataFrame) -> list[dict[str, object]]:
                 "compartment": compartment,
                 "quantity": quantity,
                 "value": value,
-                "lo": max(0.0, value - _diluted(seen, quantity) - Z95 * sd) if np.isfinite(value) else nan,
+                "lo": max(0.0, value - _open_start(seen, quantity) - Z95 * sd) if np.isfinite(value) else nan,
                 "hi": value + _open_end(seen, quantity) + Z95 * sd,
                 "unit": UNITS[quantity],
                 "rule_id": rule,
@@ -425,17 +442,22 @@ def _sum(seen: pd.DataFrame, quantity: str) -> tuple[float, float]:
         return float((seen["volume_mm3"] > 0).sum()), nan
     present = seen[seen["volume_mm3"] > 0]
     total = float(present[quantity].sum(skipna=False)) if len(present) else 0.0
-    errors = {"volume_mm3": "volume_sd_mm3", "excess_hu_mm3": "excess_sd_hu_mm3"}
-    if quantity == "mass_mg":
-        factor = present["mass_mg"] / present["excess_hu_mm3"]
-        return total, float(np.sqrt(((factor * present["excess_sd_hu_mm3"]) ** 2).sum(skipna=False)))
-    if quantity not in errors:
+    if quantity == "volume_mm3":
+        sds, common = present["volume_sd_mm3"], EDGE_ERROR
+    elif quantity == "excess_hu_mm3":
+        sds, common = present["excess_sd_hu_mm3"], MODEL_ERROR
+    elif quantity == "mass_mg":
+        sds, common = present["excess_sd_hu_mm3"] * present["mass_mg"] / present["excess_hu_mm3"], MODEL_ERROR
+    else:
         return total, nan
-    return total, float(np.sqrt((present[errors[quantity]] ** 2).sum(skipna=False)))
+    # What the model leaves out is alike in all lesions of a scan; the rest of their errors is not.
+    shared = (common * present[quantity]).clip(upper=sds)
+    own = sds**2 - shared**2
+    return total, float(np.hypot(np.sqrt(own.to_numpy().sum()), shared.to_numpy().sum()))
 
 
-def _diluted(seen: pd.DataFrame, quantity: str) -> float:
-    """Return by how much blur may have made the volumes too large, mm³: what their lower limits hold beside the SD."""
+def _open_start(seen: pd.DataFrame, quantity: str) -> float:
+    """Return how much farther the volumes' lower limits reach than their SDs say, mm³: what is not resolved."""
     if quantity != "volume_mm3":
         return 0.0
     present = seen[seen["volume_mm3"] > 0]
@@ -460,10 +482,6 @@ def _quiet_sd(values: np.ndarray, anatomy: Anatomy) -> float:
     variance = ndimage.uniform_filter(part * part, window) - mean * mean
     inner = ndimage.binary_erosion(tissue, np.ones(window), border_value=1) & (np.abs(mean - anatomy.tissue_hu) < 60)
     return float(np.sqrt(max(np.median(variance[inner]), 0.0))) if inner.sum() > 100 else nan
-
-
-def _distance(mask: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.ndarray:
-    return np.asarray(ndimage.distance_transform_edt(~mask, sampling=spacing_zyx_mm))
 
 
 def _ball(reach: np.ndarray) -> np.ndarray:

@@ -357,6 +357,7 @@ def parameters() -> dict[str, object]:
         ("lesions", lesions.PARTS),
         ("registration", registration.PARTS),
         ("describe", describe.PARTS),
+        ("burden", burden.PARTS),
     ):
         steps |= {f"{name}.{part.__name__.rpartition('.')[2]}": part for part in parts}
     return {

@@ -1,0 +1,1 @@
+"""The parts of measuring, one idea a module; ``monitor.burden`` is their only user."""
