@@ -30,11 +30,12 @@ CUT_HU = 150.0
 CUT_MM2 = 300.0
 """Least area of body that is cut, mm²: teeth and metal in air show less."""
 
-CUPPING_MM = 45.0
+CUPPING_MM = 60.0
 """How far into the body HU rise towards such an edge, mm (limb-ct 005: from 110 HU at 40 mm to 2400 at the edge)."""
 
-CUPPING_HU = 100.0
-"""Level of tissue, HU, averaged over ``CUPPING_SIGMA_MM``, above which the rise would pass for mineral."""
+CUPPING_HU = 80.0
+"""Level of tissue, HU, averaged over ``CUPPING_SIGMA_MM``, above which streaks in the rise would pass for mineral: half
+of the way from muscle to 130 HU."""
 
 CUPPING_SIGMA_MM = 5.0
 """SD of that average, mm."""
