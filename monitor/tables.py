@@ -98,7 +98,7 @@ LESIONS: Schema = (
     _mm3("volume_mm3", "partial-volume-aware volume of mineral"),
     _mm3("volume_lo_mm3", "lower 95 % limit of volume_mm3"),
     _mm3("volume_hi_mm3", "upper 95 % limit of volume_mm3"),
-    Column("volume_rule", TEXT, "", "outline, or not_resolved: too thin or small for its density to be seen, limits wide"),
+    Column("volume_rule", TEXT, "", "outline, or not_resolved: too thin for its density to be seen, limits wide"),
     _mm3("envelope_mm3", "volume inside the closed outer outline, soft core included"),
     _mm3("threshold_volume_mm3", "voxels at or above the threshold, times the voxel's volume"),
     Column("excess_hu_mm3", NUMBER, "HU mm3", "integral of HU above the local background, blurred border included"),
