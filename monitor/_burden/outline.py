@@ -69,6 +69,9 @@ SEEN = 0.02
 BLURS_MM = (0.5, 0.7, 0.9)
 """SDs of the blur in the plane that are tried, mm: from bone kernels to smooth soft ones."""
 
+BLUR_LEVELS = (0.40, 0.46)
+"""Levels at which blurs are compared."""
+
 ACROSS_MM = (0.0, 0.5, 1.0)
 """SDs of a blur across slices that are tried, mm, beside the width of the slice itself: profiles are no boxes."""
 
@@ -290,10 +293,16 @@ def _misfits(places: list[Place], blurs: list[Blur]) -> np.ndarray:
     """Return the misfit of all pieces under each blur, (N,); 0 where no piece can be told under all."""
     total = np.zeros(len(blurs))
     for place in places:
-        own = np.array([fit(place, blur).misfit for blur in blurs])
+        own = np.array([_least(place, blur) for blur in blurs])
         if np.isfinite(own).all():
             total += own * place.room.sum()
     return total
+
+
+def _least(place: Place, blur: Blur) -> float:
+    """Return the misfit of the better of two outlines near the half: enough to tell one blur from another."""
+    first = _at(place, blur, BLUR_LEVELS[0], None)
+    return min(first.misfit, _at(place, blur, BLUR_LEVELS[1], first).misfit)
 
 
 def _vertex(places: list[float] | tuple[float, ...], values: list[float] | np.ndarray) -> float:
