@@ -71,7 +71,7 @@ def test_said_and_not_seen_is_unknown():
 
 @pytest.mark.parametrize("scene", phantom.SCENES)
 @pytest.mark.parametrize("noise_hu", [8.0, 30.0])
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_calcification_is_no_contrast(scene, noise_hu, seed):
     """Calcified vessels, sheets, shells and nodules of a plain scan are none, at any visit."""
     for visit in phantom.series(scene, visits=3, seed=seed, noise_hu=noise_hu, spacing_mm=(1.5, 1.5, 2.0)):
@@ -118,7 +118,9 @@ def test_turning_the_scan_turns_the_vessels():
 
 
 @needs_data
-@pytest.mark.parametrize("name", ["hip", "chest", *pairs.LIMBS])
+@pytest.mark.parametrize(
+    "name", ["hip", "chest", *(pytest.param(name, marks=pytest.mark.slow) for name in pairs.LIMBS)]
+)
 def test_real_plain_scans_are_plain(name):
     """No real scan here holds contrast: the trunk's aorta has 43 HU; ribs, marrow and tendons are no vessels."""
     assert not found(pairs.real(name)).enhanced
