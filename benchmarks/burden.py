@@ -34,8 +34,6 @@ LEAST_HU, LEAST_MM3 = 400.0, 150.0
 CLASSES_MM3 = (0.0, 150.0, 500.0, np.inf)
 """Size classes, mm³."""
 
-COLUMNS = ["volume_mm3", "volume_lo_mm3", "volume_hi_mm3", "volume_sd_mm3", "excess_hu_mm3", "excess_sd_hu_mm3"]
-
 
 def main() -> None:
     """Run a section and print its table."""

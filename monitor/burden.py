@@ -20,7 +20,7 @@ MARGIN_MM = 2.0
 RING_MM = 4.0
 """Width, mm, of the tissue beyond that border that is looked at."""
 
-CORE_MM = 1.5
+CLOSING_MM = 1.5
 """Gaps of an outline that its envelope closes, mm."""
 
 FAINTEST_HU = 75.0
@@ -166,7 +166,7 @@ def _telling(places: list[Place]) -> list[Place]:
     """Return the pieces that tell a scan's blur: the thickest of those that are small enough to be asked often."""
     found: list[tuple[float, int, Place]] = []
     for place in places:
-        radius = grid.distance_mm(~np.pad(place.mineral, 1), place.spacing_zyx_mm).max()
+        radius = grid.within_mm(place.mineral, place.spacing_zyx_mm).max()
         small = place.mineral.sum() * float(np.prod(place.spacing_zyx_mm)) <= TELLING_MM3
         alone = not (place.room & ~place.tissue).any()
         if small and alone and radius >= TELLING_MM and _contrast(place) >= 2 * FAINTEST_HU:
@@ -291,8 +291,6 @@ def _amounts(piece: _Piece, scan: Scan) -> dict[str, object]:
     voxel, place = piece.voxel_mm3, piece.place
     excess = float(piece.contrast_hu[piece.region].sum() * voxel)
     sd = _excess_sd(piece, excess)
-    if not _resolved(piece):
-        sd = float(np.hypot(sd, THIN_ERROR * excess))
     volume, volume_sd, low, high, share, rule = _volume(piece, excess, sd)
     factor, calibration = mass_factor(scan.acquisition.kvp)
     counted = np.where(place.room, place.hu, -1024)
@@ -323,7 +321,8 @@ def _excess_sd(piece: _Piece, excess: float) -> float:
     texture = float(np.std(outlined.tissue_hu[around])) if around.any() else 0.0
     patches = 1 + held * piece.voxel_mm3 / TISSUE_PATCH_MM3
     tissue = max(texture, TISSUE_LEAST_HU) / np.sqrt(patches) * held
-    return float(np.hypot(np.hypot(noise, tissue) * piece.voxel_mm3, MODEL_ERROR * excess))
+    model = MODEL_ERROR if _resolved(piece) else float(np.hypot(MODEL_ERROR, THIN_ERROR))
+    return float(np.hypot(np.hypot(noise, tissue) * piece.voxel_mm3, model * excess))
 
 
 def _volume(piece: _Piece, excess: float, excess_sd: float) -> tuple[float, float, float, float, np.ndarray, str]:
@@ -367,7 +366,7 @@ def _blur_mm(piece: _Piece) -> float:
 def _envelope(piece: _Piece, share: np.ndarray) -> float:
     """Return the volume inside the closed outline, mm³: full inside, partial at the outer border."""
     half = (share >= 0.5) & piece.place.room
-    reach = np.maximum(1, np.round(CORE_MM / piece.place.spacing_zyx_mm)).astype(int)
+    reach = np.maximum(1, np.round(CLOSING_MM / piece.place.spacing_zyx_mm)).astype(int)
     pad = [(int(r) + 1,) * 2 for r in reach]
     closed = ndimage.binary_closing(np.pad(half, pad), _ball(reach))
     for axis in range(3):

@@ -171,6 +171,11 @@ def distance_mm(target: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.ndarray:
     return np.maximum(sitk.GetArrayFromImage(away), 0)
 
 
+def within_mm(mask: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.ndarray:
+    """Return the depth of each voxel of a mask below its surface, mm, 0 outside; the edge of the box is surface."""
+    return distance_mm(~np.pad(mask, 1), spacing_zyx_mm)[1:-1, 1:-1, 1:-1]
+
+
 def _sideways(image: sitk.Image) -> np.ndarray:
     """Return by how many rows and columns each slice lies aside of the one before; 0 where they stand straight."""
     if not is_sheared(image):

@@ -249,7 +249,7 @@ class _Piece:
         ratio, length_mm = (CUT_ROD, CUT_LONG_MM) if self.cut else (ROD, LONG_MM)
         if np.ptp(along) < length_mm or spread[0] < ratio * spread[1]:
             return False
-        depth = grid.distance_mm(~np.pad(self.mask, 1), self.spacing_zyx_mm)[1:-1, 1:-1, 1:-1]
+        depth = grid.within_mm(self.mask, self.spacing_zyx_mm)
         middle = self.mask & (depth >= 0.6 * depth.max())
         return bool(
             depth.max() >= (CUT_THICK_MM if self.cut else ROD_THICK_MM) and np.median(self.hu[middle]) >= ROD_HU

@@ -40,9 +40,21 @@ MINERAL_MM = 2.5
 MINERAL_RANGE = (0.4, 2.5)
 """How far mineral may differ from place to place, over the mean of the piece."""
 
+PULL = 1e-3
+"""Weight of the piece's mean among those: where no voxel is full, mineral is as elsewhere."""
+
+MUSCLE_HU = 50.0
+"""HU of tissue where none is seen."""
+
 TISSUE_HU = 25.0
 """SD by which tissue differs over 1 mm, HU: between bundles of muscle and septa of fat. With half of it sheets in fat
 beside muscle hold a sixth too little (phantom)."""
+
+HELD = 1e-9
+"""Weight of the usual tissue where none is told, 1/HU²."""
+
+SOLVED, MOST_STEPS = 1e-3, 200
+"""Relative residual at which that tissue is known, and most steps of conjugate gradients."""
 
 OUTLINE_ERROR = 0.3
 """Relative error of the share of mineral in a voxel of its border: tissue is told less where mineral blurs into it."""
@@ -136,8 +148,9 @@ class Place:
     @cached_property
     def core(self) -> np.ndarray:
         """What lies so deep in the piece that it is mineral, however much less dense than what is around."""
-        depth = grid.distance_mm(~np.pad(self.mineral, 1), self.spacing_zyx_mm)[1:-1, 1:-1, 1:-1]
-        return depth > max(CORE_MM, CORE_VOXELS * float(self.spacing_zyx_mm[1:].max()))
+        return grid.within_mm(self.mineral, self.spacing_zyx_mm) > max(
+            CORE_MM, CORE_VOXELS * float(self.spacing_zyx_mm[1:].max())
+        )
 
     @cached_property
     def fold(self) -> np.ndarray:
@@ -229,7 +242,7 @@ class Outline:
     @cached_property
     def radius_mm(self) -> float:
         """Greatest inscribed radius."""
-        return float(grid.distance_mm(~np.pad(self.inside, 1), self.fine_mm).max()) if self.inside.any() else 0.0
+        return float(grid.within_mm(self.inside, self.fine_mm).max())
 
 
 def fit(place: Place, blur: Blur) -> Outline:
@@ -248,9 +261,9 @@ def fit(place: Place, blur: Blur) -> Outline:
         Of a piece thinner than the blur it is one of many that explain the scan: see its radius.
     """
     tried: dict[float, Outline] = {}
-    best: Outline | None = None
+    before: Outline | None = None
     for level in LEVELS:
-        tried[level] = best = _at(place, blur, level, best)
+        tried[level] = before = _at(place, blur, level, before)
     for _ in range(STEPS):
         level = min(tried, key=lambda one: tried[one].misfit)
         if min(tried) < level < max(tried):
@@ -336,8 +349,8 @@ def _at(place: Place, blur: Blur, level: float, before: Outline | None) -> Outli
         own = (hu - (1 - share) * tissue) * share**3 * near
         square = share**4 * near
         mean = own.sum() / square.sum()
-        pull = 1e-3
-        mineral = (ndimage.gaussian_filter(own, sigma) + pull * mean) / (ndimage.gaussian_filter(square, sigma) + pull)
+        weights = ndimage.gaussian_filter(square, sigma) + PULL
+        mineral = (ndimage.gaussian_filter(own, sigma) + PULL * mean) / weights
         mineral = np.clip(mineral, MINERAL_RANGE[0] * mean, MINERAL_RANGE[1] * mean).astype(np.float32)
         tissue = _tissue(place, blur, share, mineral, tissue)
     off = hu - share * mineral - (1 - share) * tissue
@@ -381,15 +394,17 @@ def _tissue(place: Place, blur: Blur, share: np.ndarray, mineral: np.ndarray, st
     told = place.tissue & (share < BARE)
     if not blur.measured:
         told &= ndimage.gaussian_filter(share, DOUBT_MM / place.spacing_zyx_mm) < DOUBTED
-    weight = np.where(told, clear**2 / doubt, 0.0).ravel() + 1e-9
+    # Where nothing is told far and wide, the least of weights holds the usual tissue: the problem stays solvable.
+    weight = np.where(told, clear**2 / doubt, HELD).ravel()
     form = sparse.csr_array(place.roughness + sparse.diags_array(weight))
     first = start.ravel().astype(float)
-    target = weight * np.where(weight > 1e-8, seen.ravel(), _usual(place))
-    found, _ = cg(form, target, x0=first, rtol=1e-3, maxiter=200, M=sparse.diags_array(1 / form.diagonal()))
+    target = weight * np.where(told, seen, _usual(place)).ravel()
+    scale = sparse.diags_array(1 / form.diagonal())
+    found, _ = cg(form, target, x0=first, rtol=SOLVED, maxiter=MOST_STEPS, M=scale)
     return np.asarray(found.reshape(place.hu.shape), np.float32)
 
 
 def _usual(place: Place) -> float:
     """Return the median HU of the tissue in the box; muscle's where there is none."""
     around = place.hu[place.tissue & ~place.room]
-    return float(np.median(around)) if around.size else 50.0
+    return float(np.median(around)) if around.size else MUSCLE_HU

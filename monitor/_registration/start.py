@@ -35,7 +35,7 @@ BETTER = 0.15
 SAME = 0.01
 """Starts ended at one pose where no number of their matrices differs by more: shifts, mm, and directions of axes."""
 
-LEAST_TO_BEND = 0.1
+LEAST_TOLD = 0.1
 """Information, nats, from which a pose is followed to a finer scale, and bent.
 
 Knees bent by 30 degrees have 0.3, wrong trunks 0.01 to 0.07.
@@ -130,7 +130,7 @@ def _refined(
     better = [improved(scales[0], points[0], start, linear.ROUGHLY) for start in starts]
     ranked = _ranked(scales[0], better)[:compared]
     # What tells next to nothing there takes as many steps as a right pose, and no finer scale mends it.
-    kept = [matrix for matrix, alike in ranked if alike.information > LEAST_TO_BEND] or [ranked[0][0]]
+    kept = [matrix for matrix, alike in ranked if alike.information > LEAST_TOLD] or [ranked[0][0]]
     return [improved(scales[1], points[1], matrix, linear.ROUGHLY) for matrix in kept]
 
 
@@ -158,7 +158,7 @@ def _likest(scales: list[tuple[Scale, Scale]], matrices: list[np.ndarray]) -> tu
     said = []
     for matrix, alike in ranked:
         # What tells next to nothing as it is would take many steps to bend, and is no pose that bending mends.
-        bends = alike.information > LEAST_TO_BEND
+        bends = alike.information > LEAST_TOLD
         bent = likeness_under(*scales[-1], bend.bend(scales, matrix).carry).information if bends else 0.0
         said.append((alike.information + bent) / 2)
     place = int(np.argmax(said))
