@@ -62,9 +62,9 @@ def test_limits_of_excess_cover_the_truth():
 
 
 def test_blur_moves_no_excess():
-    """Invariance: another kernel changes peak and threshold volume; excess stays within 4 %, volume within 3 %."""
+    """Invariance: another kernel changes peak and threshold volume; excess stays within 2 %, volume within 3 %."""
     found = pd.DataFrame([nodule(blur_mm=blur, noise_hu=4) for blur in (0.4, 0.7, 1.0)])
-    assert found["excess_hu_mm3"].to_numpy() == pytest.approx(excess_of(NODULE), rel=0.04)
+    assert found["excess_hu_mm3"].to_numpy() == pytest.approx(excess_of(NODULE), rel=0.02)
     assert found["volume_mm3"].to_numpy() == pytest.approx(NODULE.volume_mm3, rel=0.03)
     assert found["threshold_volume_mm3"].iloc[2] > 1.05 * found["threshold_volume_mm3"].iloc[0]
 
@@ -72,7 +72,7 @@ def test_blur_moves_no_excess():
 def test_the_level_of_the_background_moves_no_excess():
     """Invariance: muscle 25 HU lighter or darker, as in contrast or with water, has the same excess and volume."""
     found = pd.DataFrame([nodule(shift_hu=shift) for shift in (-25.0, 0.0, 25.0)])
-    assert found["excess_hu_mm3"].to_numpy() == pytest.approx(excess_of(NODULE), rel=0.04)
+    assert found["excess_hu_mm3"].to_numpy() == pytest.approx(excess_of(NODULE), rel=0.02)
     assert found["volume_mm3"].to_numpy() == pytest.approx(found["volume_mm3"].iloc[1], rel=0.02)
 
 
@@ -111,7 +111,7 @@ def test_sums_over_pieces_count_no_voxel_twice():
     two = [Ball((10.0, -4.6, 0), 3.0, 600), Ball((10.0, 4.6, 0), 3.0, 600)]
     found = measured(limb(two, bone=False))
     assert len(found) == 2
-    assert found["excess_hu_mm3"].sum() == pytest.approx(2 * excess_of(two[0]), rel=0.04)
+    assert found["excess_hu_mm3"].sum() == pytest.approx(2 * excess_of(two[0]), rel=0.03)
 
 
 def test_a_soft_core_counts_in_the_envelope_only():
@@ -129,7 +129,7 @@ def test_an_outline_without_mineral_holds_about_none(centre_mm, noise_hu):
     scan = limb(noise_hu=noise_hu, bone=False, seed=2)
     found = measured(scan, within(scan, centre_mm, 4.0)).iloc[0]
     assert 0 <= found["volume_lo_mm3"] <= found["volume_mm3"] <= found["volume_hi_mm3"] < 4 / 3 * np.pi * 6.5**3
-    assert found["volume_mm3"] < 40
+    assert found["volume_mm3"] < 30
     assert found["volume_sd_mm3"] >= 0
     assert np.isfinite(found[["excess_hu_mm3", "excess_sd_hu_mm3", "envelope_mm3"]].astype(float)).all()
 

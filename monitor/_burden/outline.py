@@ -46,9 +46,15 @@ PULL = 1e-3
 MUSCLE_HU = 50.0
 """HU of tissue where none is seen."""
 
-TISSUE_HU = 25.0
-"""SD by which tissue differs over 1 mm, HU: between bundles of muscle and septa of fat. With half of it sheets in fat
-beside muscle hold a sixth too little (phantom)."""
+TISSUE_HU = (4.0, 25.0)
+"""Least and greatest SD by which tissue differs over 1 mm, HU: within a muscle, and between bundles of muscle and septa
+of fat. With half of the greatest, sheets in fat beside muscle hold a sixth too little (phantom)."""
+
+TISSUE_PER_SD = 0.4
+"""That SD over the SD of the tissue around the piece, smoothed by ``TISSUE_MM``: 25 over that of muscle beside fat."""
+
+TISSUE_MM = 1.5
+"""SD of that smoothing, mm: little noise is left."""
 
 HELD = 1e-9
 """Weight of the usual tissue where none is told, 1/HU²."""
@@ -174,8 +180,19 @@ class Place:
         return np.asarray(out, np.float32)
 
     @cached_property
+    def tissue_per_mm(self) -> float:
+        """SD by which tissue differs over 1 mm, HU, as the tissue around the piece shows it."""
+        around = self.tissue & ~self.room
+        if not around.any():
+            return TISSUE_HU[1]
+        sigma = TISSUE_MM / self.spacing_zyx_mm
+        weight = np.maximum(ndimage.gaussian_filter(around.astype(np.float32), sigma), 1e-3)
+        smooth = ndimage.gaussian_filter(np.where(around, self.hu, 0).astype(np.float32), sigma) / weight
+        return float(np.clip(TISSUE_PER_SD * np.std(smooth[around]), *TISSUE_HU))
+
+    @cached_property
     def roughness(self) -> sparse.csr_array:
-        """Sum of squared differences of neighbours as a quadratic form, in units of ``TISSUE_HU``."""
+        """Sum of squared differences of neighbours as a quadratic form, in units of ``tissue_per_mm``."""
         index = np.arange(self.hu.size).reshape(self.hu.shape)
         rows, columns, weights = [], [], []
         for axis, size in enumerate(self.spacing_zyx_mm):
@@ -185,7 +202,7 @@ class Place:
             )
             rows.append(one)
             columns.append(two)
-            weights.append(np.full(len(one), float(np.prod(self.spacing_zyx_mm)) / (TISSUE_HU * size) ** 2))
+            weights.append(np.full(len(one), float(np.prod(self.spacing_zyx_mm)) / (self.tissue_per_mm * size) ** 2))
         row, column, weight = np.concatenate(rows), np.concatenate(columns), np.concatenate(weights)
         links = sparse.coo_array((weight, (row, column)), shape=(index.size, index.size)).tocsr()
         links = links + links.T
