@@ -81,8 +81,14 @@ def against_baseline(results: Results, patient: str, quantity: str, compartment:
         & (changes["quantity"] == quantity)
         & (changes["compartment"] == compartment)
         & changes["lesion_id"].isna()
+        & _by_own_limits(changes)
     ]
     return own.merge(_visit_years(results, patient), on="to_visit", how="left").sort_values("years", kind="stable")
+
+
+def _by_own_limits(changes: pd.DataFrame) -> pd.Series:
+    """Tell which comparisons are by the error of the scans, and not by a published limit."""
+    return ~changes["rule_id"].fillna("").str.contains(";limit=", regex=False)
 
 
 def latest_change(results: Results, patient: str, quantity: str, compartment: str) -> pd.Series | None:
@@ -146,7 +152,7 @@ def lesion_rows(results: Results, patient: str) -> list[dict]:
     own = table[table["patient_id"] == patient].sort_values(["lesion_id", "years"], kind="stable")
     baseline = _baseline_visit(results, patient)
     changes = results.tables["changes"]
-    changes = changes[(changes["patient_id"] == patient) & (changes["quantity"] == "volume_mm3")]
+    changes = changes[(changes["patient_id"] == patient) & changes["quantity"].isin(["volume_mm3", "excess_hu_mm3"])]
     visits = visit_ids(results, patient)
     rows = [
         _lesion_row(int(str(lesion)), course, changes[changes["lesion_id"] == lesion], (baseline, visits))
@@ -213,6 +219,7 @@ def _last_verdicts(results: Results, quantity: str, compartment: str) -> dict[st
         & (changes["quantity"] == quantity)
         & (changes["compartment"] == compartment)
         & changes["lesion_id"].isna()
+        & _by_own_limits(changes)
     ]
     when = results.tables["visits"][["patient_id", "visit_id", "years"]].drop_duplicates(["patient_id", "visit_id"])
     dated = kept.merge(when.rename(columns={"visit_id": "to_visit"}), on=["patient_id", "to_visit"], how="left")
@@ -285,10 +292,14 @@ def _lesion_change(changes: pd.DataFrame, visit: str, comparison: str, name: str
     rows = changes[(changes["to_visit"] == visit) & (changes["comparison"] == comparison)]
     if rows.empty:
         return {name: None, f"{name}_shown": words.MISSING, f"{name}_tone": "unknown", f"{name}_why": ""}
-    row = rows.iloc[0]
+    row = rows[rows["quantity"] == "volume_mm3"].iloc[0]
     found = words.mark(words.VERDICTS, row["verdict"])
+    by_excess = words.judged_by_excess(row)
+    told = rows[rows["quantity"] == "excess_hu_mm3"].iloc[0] if by_excess else row
     size = words.number(row["change"], sign=True)
-    least = f"smallest change that counts: {words.amount(row['detectable'], row['unit'])}"
+    if by_excess and pd.notna(told["change_pct"]):
+        size = f"{words.number(told['change_pct'], sign=True)}{words.THIN}% excess"
+    least = f"smallest change that counts: {words.amount(told['detectable'], told['unit'])}"
     return {
         name: _number(row["change"]),
         f"{name}_shown": found.symbol + " " + (found.word if size == words.MISSING else f"{size} {found.word}"),

@@ -17,6 +17,7 @@ from monitor.words import (
     Mark,
     compartment_name,
     day,
+    judged_by_excess,
     mark,
     number,
     quantity_name,
@@ -38,6 +39,7 @@ __all__ = [
     "Mark",
     "compartment_name",
     "day",
+    "judged_by_excess",
     "mark",
     "number",
     "quantity_name",
@@ -47,8 +49,8 @@ __all__ = [
 UNITS = {"mm3": "mm³", "HU mm3": "HU·mm³", "mg": "mg", "1": "", "mm2": "mm²"}
 """How the units of the tables are printed."""
 
-PER = {"a": "year"}
-"""What a rate is per, as it is printed."""
+PER = {"a": "year", "m2": "m²"}
+"""What a rate or a normalised amount is per, as it is printed."""
 
 
 def marked(marks: Mapping[str, Mark], name: Any) -> str:
@@ -132,6 +134,12 @@ def change_sentence(change: pd.Series | None, events: pd.DataFrame, *, course: p
     verdict = change["verdict"]
     if verdict == "not_comparable":
         return f"{name}: {span} is not comparable: {change['why']}."
+    if judged_by_excess(change):
+        found = "no detectable change" if verdict == "no_detectable_change" else f"{verdict}"
+        return (
+            f"{name}: {found} {span}, judged by the excess: much of it is too thin for its volume to be told."
+            f"{_common_field(change, course)}{_after(change, events)}"
+        )
     if verdict == "no_detectable_change":
         told = f"{name}: no detectable change {span}: {amount(change['change'], change['unit'], sign=True)}"
     else:

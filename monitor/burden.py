@@ -48,6 +48,14 @@ MODEL_ERROR = 0.03
 """Relative SD of an excess from what the model leaves out: kernel overshoot, beam hardening, a blur that is not known
 (balls in even muscle at 1 to 3 mm slices)."""
 
+CONTACT_ERROR, CONTACT_REPEAT = 0.5, 0.2
+"""Relative SD of an amount, per share of the piece's surface that lies on bone, and what of it differs from scan to
+scan: where the one ends and the other begins is not seen (balls on and beside bone of the phantom)."""
+
+REPEAT_ERROR = 0.012
+"""Relative SD by which an excess differs from scan to scan beside noise: pose, slices and lattice (phantom, pairs of
+scans of unchanged lesions, seeds below 1000)."""
+
 EDGE_ERROR = 0.018
 """Relative SD of a resolved volume from placement of slices and of the outline (phantom, seeds below 1000)."""
 
@@ -115,6 +123,7 @@ class _Piece:
     noise_factor: float
     voxel_mm3: float
     threshold_hu: float
+    on_bone: float
 
     @property
     def contrast_hu(self) -> np.ndarray:
@@ -148,16 +157,18 @@ def measure(scan: Scan, anatomy: Anatomy, findings: Findings) -> pd.DataFrame:
     for label, box in enumerate(ndimage.find_objects(findings.labels), start=1):
         if box is not None:
             near = grid.grown(box, reach, findings.labels.shape)
-            places[label] = near, _place_of(scan, anatomy, findings, label, near)
+            place = _place_of(scan, anatomy, findings, label, near)
+            places[label] = near, place, _on_bone(place, anatomy.skeleton[near])
     thick = scan.acquisition.slice_thickness_mm
     blur = outline.measured_blur(
-        _telling([place for _, place in places.values()]),
+        _telling([place for _, place, _ in places.values()]),
         float(thick) if np.isfinite(thick) else float(scan.spacing_zyx_mm[0]),
     )
     factor = noise_correlation(scan, anatomy)
     rows = []
-    for label, (near, place) in places.items():
-        piece = _Piece(place, outline.fit(place, blur), blur, factor, scan.voxel_volume_mm3, findings.threshold_hu)
+    for label, (near, place, on_bone) in places.items():
+        fitted = outline.fit(place, blur)
+        piece = _Piece(place, fitted, blur, factor, scan.voxel_volume_mm3, findings.threshold_hu, on_bone)
         rows.append({"label": label, **_amounts(piece, scan), **_centre(piece, scan, near)})
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -186,11 +197,13 @@ COLUMNS = [
     "volume_lo_mm3",
     "volume_hi_mm3",
     "volume_sd_mm3",
+    "volume_repeat_sd_mm3",
     "volume_rule",
     "envelope_mm3",
     "threshold_volume_mm3",
     "excess_hu_mm3",
     "excess_sd_hu_mm3",
+    "excess_repeat_sd_hu_mm3",
     "mass_mg",
     "calibration",
     "agatston",
@@ -287,11 +300,19 @@ def _place_of(scan: Scan, anatomy: Anatomy, findings: Findings, label: int, box:
     return Place(scan.array[box].astype(np.float32), mineral, room, tissue, max(noise, 1.0), spacing)
 
 
+def _on_bone(place: Place, skeleton: np.ndarray) -> float:
+    """Return the share of a piece's surface that lies within the border's width of bone."""
+    if not skeleton.any():
+        return 0.0
+    surface = place.mineral & ~ndimage.binary_erosion(place.mineral)
+    return float((grid.distance_mm(skeleton, place.spacing_zyx_mm)[surface] <= MARGIN_MM).mean())
+
+
 def _amounts(piece: _Piece, scan: Scan) -> dict[str, object]:
     voxel, place = piece.voxel_mm3, piece.place
     excess = float(piece.contrast_hu[piece.region].sum() * voxel)
-    sd = _excess_sd(piece, excess)
-    volume, volume_sd, low, high, share, rule = _volume(piece, excess, sd)
+    sd, repeat_sd = _excess_sds(piece, excess)
+    volume, volume_sd, volume_repeat_sd, low, high, share, rule = _volume(piece, excess, sd)
     factor, calibration = mass_factor(scan.acquisition.kvp)
     counted = np.where(place.room, place.hu, -1024)
     return {
@@ -299,11 +320,13 @@ def _amounts(piece: _Piece, scan: Scan) -> dict[str, object]:
         "volume_lo_mm3": low,
         "volume_hi_mm3": high,
         "volume_sd_mm3": volume_sd,
+        "volume_repeat_sd_mm3": volume_repeat_sd,
         "volume_rule": rule,
         "envelope_mm3": max(volume, _envelope(piece, share)),
         "threshold_volume_mm3": float((place.mineral & (place.hu >= piece.threshold_hu)).sum() * voxel),
         "excess_hu_mm3": excess,
         "excess_sd_hu_mm3": sd,
+        "excess_repeat_sd_hu_mm3": repeat_sd,
         "mass_mg": excess * factor,
         "calibration": calibration,
         "agatston": agatston(counted, place.spacing_zyx_mm, kvp=scan.acquisition.kvp),
@@ -312,8 +335,12 @@ def _amounts(piece: _Piece, scan: Scan) -> dict[str, object]:
     }
 
 
-def _excess_sd(piece: _Piece, excess: float) -> float:
-    """Noise of the sum, the tissue that is not known in its place, and what the model leaves out, in quadrature."""
+def _excess_sds(piece: _Piece, excess: float) -> tuple[float, float]:
+    """Return SD of an excess, and of what of it differs from scan to scan.
+
+    Noise of the sum, the tissue that is not known in its place, the border to bone and what the model leaves out, in
+    quadrature; tissue and model err alike in every scan of the lesion.
+    """
     place, outlined = piece.place, piece.outline
     noise = place.noise_hu * np.sqrt(piece.region.sum() * piece.noise_factor)
     held = float(outlined.share[place.room].sum())
@@ -322,11 +349,16 @@ def _excess_sd(piece: _Piece, excess: float) -> float:
     patches = 1 + held * piece.voxel_mm3 / TISSUE_PATCH_MM3
     tissue = max(texture, TISSUE_LEAST_HU) / np.sqrt(patches) * held
     model = MODEL_ERROR if _resolved(piece) else float(np.hypot(MODEL_ERROR, THIN_ERROR))
-    return float(np.hypot(np.hypot(noise, tissue) * piece.voxel_mm3, model * excess))
+    absolute = np.array([noise, tissue]) * piece.voxel_mm3
+    sd = np.sqrt(np.square([*absolute, model * excess, CONTACT_ERROR * piece.on_bone * excess]).sum())
+    repeat = np.sqrt(np.square([absolute[0], REPEAT_ERROR * excess, CONTACT_REPEAT * piece.on_bone * excess]).sum())
+    return float(sd), float(repeat)
 
 
-def _volume(piece: _Piece, excess: float, excess_sd: float) -> tuple[float, float, float, float, np.ndarray, str]:
-    """Return volume, its SD and 95 % limits, mm³, the share of mineral in each voxel, and whether it is resolved."""
+def _volume(
+    piece: _Piece, excess: float, excess_sd: float
+) -> tuple[float, float, float, float, float, np.ndarray, str]:
+    """Return volume, its SD, what of that differs from scan to scan, and 95 % limits, all mm³; shares and the rule."""
     place, found = piece.place, piece.outline
     if _resolved(piece):
         shape = SHAPE_ERROR * (_blur_mm(piece) / found.radius_mm) ** 2
@@ -334,9 +366,11 @@ def _volume(piece: _Piece, excess: float, excess_sd: float) -> tuple[float, floa
         samples = found.voxels / piece.noise_factor
         seen = np.sqrt(2 * max(found.misfit, 1.0) / (samples * max(found.curvature, 1e-3)))
         unexplained = place.noise_hu * np.sqrt(max(found.misfit - 1, 0.0)) / found.contrast_hu
-        sd = found.volume_mm3 * float(np.sqrt(seen**2 + shape**2 + unexplained**2 + EDGE_ERROR**2))
+        contact = CONTACT_ERROR * piece.on_bone
+        sd = found.volume_mm3 * float(np.sqrt(seen**2 + shape**2 + unexplained**2 + EDGE_ERROR**2 + contact**2))
         low, high = max(0.0, found.volume_mm3 - Z95 * sd), found.volume_mm3 + Z95 * sd
-        return found.volume_mm3, sd, low, high, found.share, "outline"
+        repeat = found.volume_mm3 * float(np.sqrt(seen**2 + REPEAT_ERROR**2 + (CONTACT_REPEAT * piece.on_bone) ** 2))
+        return found.volume_mm3, sd, repeat, low, high, found.share, "outline"
     # Not resolved: the density lies between the brightest voxels seen and the densest there is.
     brightest = np.sort(piece.contrast_hu[place.mineral])[-3:]
     seen_hu = max(float(brightest.mean()), FAINTEST_HU)
@@ -346,7 +380,7 @@ def _volume(piece: _Piece, excess: float, excess_sd: float) -> tuple[float, floa
     share = np.where(place.room, piece.contrast_hu / seen_hu, 0)
     volume = max(0.0, excess / seen_hu)
     sd = max((high - low) / (2 * Z95), excess_sd / seen_hu)
-    return volume, sd, min(low, volume), max(high, volume), share, "not_resolved"
+    return volume, sd, sd, min(low, volume), max(high, volume), share, "not_resolved"
 
 
 def _resolved(piece: _Piece) -> bool:

@@ -7,12 +7,24 @@ from math import isnan, nan
 
 import numpy as np
 import pandas as pd
+from scipy import stats
+
+from monitor._change.published import PRESETS, USUAL_MASS_INDEX
 
 Z95 = 1.959964
 """Normal quantile of two-sided 95 % limits."""
 
+FALSE_ALARMS = 0.05
+"""Share of patients without any change in whom one is called, over all lesions and follow-ups."""
+
+SUMS = 0.5
+"""How much of that sums may take: one question is asked of the whole patient, many of the lesions."""
+
 REPOSITION = 0.04
 """Relative SD between two scans of an unchanged lesion beside the error of each (pose, slices; phantom, 30 pairs)."""
+
+UNRESOLVED_SHARE = 0.1
+"""Share of a sum's excess in lesions whose volume is not resolved, from which the excess carries its change."""
 
 SLICE_RATIO = 1.25
 """Slice thicknesses or increments apart by more than this factor are not compared (3 to 1 mm moved volumes by 47 %)."""
@@ -128,60 +140,94 @@ def _agent(one: Acquired) -> str:
     return "unseen" if found == "none" else "unknown"
 
 
-def detectable(before_sd: float, after_sd: float, before: float, after: float) -> float:
-    """Return the smallest change that counts: 1.96 SDs of both errors and of repositioning, in quadrature.
+def alarms(rows: int, follow_up: int, starts: int = 1) -> float:
+    """Return how often one of several comparisons at a follow-up may be wrong, so that all are as rarely as one.
 
-    >>> round(detectable(3.0, 4.0, 0.0, 0.0), 2)
-    9.8
+    Follow-up k takes 6 / (pi k)² of all: a sum that is 1 over any number of them, and no verdict changes when another
+    scan is made. Within it sums and lesions share evenly (Bonferroni).
+
+    Parameters
+    ----------
+    rows : int
+        How many lesions, or how many sums, are compared.
+    follow_up : int
+        From 1 on.
+    starts : int
+        With how many earlier visits each is compared.
+
+    Examples
+    --------
+    >>> round(alarms(1, 1), 4), round(alarms(10, 1), 5), round(alarms(1, 2), 4)
+    (0.0152, 0.00152, 0.0038)
     """
-    between = REPOSITION * float(np.hypot(before, after)) / np.sqrt(2)
-    return float(Z95 * np.sqrt(before_sd**2 + after_sd**2 + between**2))
+    return FALSE_ALARMS * SUMS * 6 / (np.pi * follow_up) ** 2 / max(rows, 1) / max(starts, 1)
+
+
+def spread(before: Mapping[str, float], after: Mapping[str, float], *, alike: bool) -> float:
+    """Return the SD of a difference between two scans in which nothing has changed.
+
+    What errs alike in both cancels where both were made alike: then each has its ``repeat_sd``, else its whole ``sd``.
+
+    >>> amount = {"value": 0.0, "sd": 30.0, "repeat_sd": 3.0}
+    >>> round(spread(amount, amount | {"repeat_sd": 4.0}, alike=True), 2), round(spread(amount, amount, alike=False), 1)
+    (5.0, 42.4)
+    """
+    errors = [one.get("repeat_sd", one["sd"]) if alike else one["sd"] for one in (before, after)]
+    between = REPOSITION * float(np.hypot(before["value"], after["value"])) / np.sqrt(2)
+    return float(np.sqrt(errors[0] ** 2 + errors[1] ** 2 + between**2))
 
 
 def compare(
-    before: dict[str, float],
-    after: dict[str, float],
+    before: Mapping[str, float],
+    after: Mapping[str, float],
     *,
     years: float,
     may: tuple[bool, str] = (True, ""),
     presence: bool = False,
+    alarms: float = FALSE_ALARMS,
 ) -> dict[str, object]:
     """Compare one amount at two visits.
 
     Parameters
     ----------
-    before, after : dict
-        Each ``value`` and ``sd``, in the same unit.
+    before, after : mapping
+        Each ``value`` and ``sd``, and ``repeat_sd``: what differs from scan to scan; all in the same unit.
     years : float
         Time between.
     may : (bool, str)
         Of ``comparable``.
     presence : bool
         Of ``presence_only``: then no change is given as a number.
+    alarms : float
+        How often a verdict may be wrong where nothing has changed; see ``alarms``.
 
     Returns
     -------
     dict
-        The numeric columns of table ``changes``, ``verdict`` and ``why``.
+        The numeric columns of table ``changes``, ``verdict`` and ``why``. ``lo`` and ``hi`` are the 95 % limits of this
+        one change; ``detectable`` is larger where many comparisons are made.
     """
     change = nan if presence else after["value"] - before["value"]
-    least = nan if presence else detectable(before["sd"], after["sd"], before["value"], after["value"])
-    amounts: dict[str, object] = {
-        "before": before["value"],
-        "after": after["value"],
-        "change": change,
-        "lo": change - least,
-        "hi": change + least,
-        "change_pct": 100 * change / before["value"] if before["value"] > 0 else nan,
-        "change_per_year": change / years if years > 0 else nan,
-        "detectable": least,
-    }
+    sd = nan if presence else spread(before, after, alike=may == (True, ""))
+    least = float(stats.norm.isf(alarms / 2)) * sd
+    limits = {"lo": change - Z95 * sd, "hi": change + Z95 * sd, "detectable": least}
     if presence:
         may = may[0], f"{may[1]}: presence or absence only"
-    return {**amounts, **_verdict(change, least, may)}
+    numbers = _numbers(before["value"], after["value"], change, years)
+    return {**numbers, **limits, **_verdict(change, Z95 * sd, least, may)}
 
 
-def _verdict(change: float, least: float, may: tuple[bool, str]) -> dict[str, object]:
+def _numbers(before: float, after: float, change: float, years: float) -> dict[str, object]:
+    return {
+        "before": before,
+        "after": after,
+        "change": change,
+        "change_pct": 100 * change / before if before > 0 else nan,
+        "change_per_year": change / years if years > 0 else nan,
+    }
+
+
+def _verdict(change: float, alone: float, least: float, may: tuple[bool, str]) -> dict[str, object]:
     allowed, why = may
     if not allowed:
         return {"verdict": "not_comparable", "why": why}
@@ -189,9 +235,66 @@ def _verdict(change: float, least: float, may: tuple[bool, str]) -> dict[str, ob
         return {"verdict": "not_comparable", "why": "; ".join(filter(None, ["an amount is missing", why]))}
     note = f"; {why}" if why else ""
     if abs(change) <= least:
-        return {"verdict": "no_detectable_change", "why": f"within the smallest detectable change{note}"}
+        among = ": one of several comparisons may come so far by chance" if abs(change) > alone else ""
+        return {"verdict": "no_detectable_change", "why": f"within the smallest detectable change{among}{note}"}
     word = "increased" if change > 0 else "decreased"
     return {"verdict": word, "why": f"beyond the smallest detectable change{note}"}
+
+
+def carried(volume: dict[str, object], excess: dict[str, object]) -> dict[str, object]:
+    """Return the comparison of volumes that are not resolved: its numbers, and the verdict of the excess.
+
+    A lesion thinner than the blur could as well be thinner and denser; how much mineral it holds is known all the same.
+    """
+    why = f"volume not resolved, judged by the excess: {excess['why']}"
+    return {**volume, "verdict": excess["verdict"], "why": why}
+
+
+PUBLISHED = tuple(PRESETS)
+"""Quantities that have published limits."""
+
+
+def by_published(
+    quantity: str,
+    before: float,
+    after: float,
+    *,
+    years: float,
+    mass_index: float = nan,
+    may: tuple[bool, str] = (True, ""),
+    presence: bool = False,
+) -> list[dict[str, object]]:
+    """Compare a total with each published limit of its quantity; see ``monitor._change.published``.
+
+    Returns
+    -------
+    list of dict
+        As ``compare`` returns, and ``rule``: the limit's name. ``lo`` and ``hi`` are those of the limit.
+
+    Examples
+    --------
+    >>> [(one["rule"][:8], one["verdict"]) for one in by_published("agatston", 100.0, 140.0, years=1.0)]
+    [('sevrukov', 'no_detectable_change'), ('mesa-chu', 'no_detectable_change'), ('calliste', 'increased')]
+    """
+    known = not isnan(mass_index)
+    found = []
+    for preset in PRESETS[quantity].values():
+        change = nan if presence else after - before
+        least = nan if isnan(change) else preset.least(before, after, mass_index if known else USUAL_MASS_INDEX)
+        assumed = "" if known or "BMI" not in preset.rule else f"body-mass index taken as {USUAL_MASS_INDEX:g}"
+        allowed, why = may
+        note = "; ".join(filter(None, [why, assumed])) if allowed else why
+        found.append(
+            {
+                "rule": preset.rule,
+                **_numbers(before, after, change, years),
+                "lo": change - least,
+                "hi": change + least,
+                "detectable": least,
+                **_verdict(change, least, least, (allowed, note)),
+            }
+        )
+    return found
 
 
 def pairs(visits: pd.DataFrame, totals: dict[str, float]) -> list[tuple[str, str, str]]:

@@ -82,7 +82,7 @@ def follow(
         refused += _not_admitted(opened, units, hands)
         groups = [group for one in opened.patients for group in _groups(one, units, opened)]
         measured = _measure(groups, hands, tell)
-        records, unkept = _records(groups, measured, opened.matches, hands)
+        records, unkept = _records(groups, measured, opened, hands)
         refused += unkept
         pictures = _pictures(groups, measured, records, hands, tell)
         found = _tables(opened, groups, records, refused)
@@ -200,14 +200,15 @@ def _relayed(placed: list[Placed], hands: Crew) -> list[Placed]:
 
 
 def _records(
-    groups: Sequence[_Group], measured: list[list[Measured]], matches: pd.DataFrame, hands: Crew
+    groups: Sequence[_Group], measured: list[list[Measured]], study: Study, hands: Crew
 ) -> tuple[list[Record], list[dict[str, str]]]:
     """Track, sum and compare patient by patient; return the records, and rows of ``refused`` for corrections.
 
     Identities go on counting over a patient's regions. Corrections speak of the numbers of the run without them, so
     who is corrected is followed once more.
     """
-    calls = [(own, group.baseline) for group, own in zip(groups, measured, strict=True)]
+    sizes = [study.growth[study.growth["patient_id"] == group.patient.patient_id] for group in groups]
+    calls = [(own, group.baseline, rows) for group, own, rows in zip(groups, measured, sizes, strict=True)]
     found = hands.map(record.of_patient, calls)
     used: dict[str, int] = {}
     numbers = []
@@ -216,7 +217,7 @@ def _records(
         first = used.get(name, 0) + 1
         used[name] = used.get(name, 0) + record.last_lesion(one)
         numbers.append((name, range(first, used[name] + 1)))
-    parts, refused = record.shared_out(matches, numbers)
+    parts, refused = record.shared_out(study.matches, numbers)
     again = [n for n, part in enumerate(parts) if len(part)]
     more = [(*calls[n], parts[n], numbers[n][1].start - 1) for n in again]
     for n, one in zip(again, hands.map(record.of_patient, more), strict=True):

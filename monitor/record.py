@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from monitor import burden, change, contrast, describe, grid, store, tables, tracking
+from monitor import burden, change, contrast, describe, grid, growth, store, tables, tracking
+from monitor.growth import Norm, Size
 from monitor.study import Visit
 from monitor.types import Registration
 
@@ -32,7 +33,15 @@ PEAK_SD = 2.0
 COMPARED = ("volume_mm3", "excess_hu_mm3", "mass_mg")
 """Quantities with an error of their own, so that a change can be judged."""
 
-_ERRORS = {"volume_mm3": "volume_sd_mm3", "excess_hu_mm3": "excess_sd_hu_mm3", "mass_mg": "mass_sd_mg"}
+NORMALISED = ("volume_mm3", "excess_hu_mm3")
+"""Quantities of sums that are also given per body surface and per growth, beside the absolute ones."""
+
+_ERRORS = {
+    "volume_mm3": ("volume_sd_mm3", "volume_repeat_sd_mm3"),
+    "excess_hu_mm3": ("excess_sd_hu_mm3", "excess_repeat_sd_hu_mm3"),
+    "mass_mg": ("mass_sd_mg", "mass_repeat_sd_mg"),
+}
+"""SDs of an amount: all that errs, and what differs from scan to scan."""
 
 _AMOUNTS = ("volume_mm3", "envelope_mm3", "threshold_volume_mm3", "excess_hu_mm3", "mass_mg", "agatston")
 
@@ -79,7 +88,13 @@ class _Place:
         return self.own.from_baseline(self.baseline.to_baseline(points_mm))
 
 
-def of_patient(visits: list[Measured], baseline: Visit, matches: pd.DataFrame | None = None, shift: int = 0) -> Record:
+def of_patient(
+    visits: list[Measured],
+    baseline: Visit,
+    sizes: pd.DataFrame,
+    matches: pd.DataFrame | None = None,
+    shift: int = 0,
+) -> Record:
     """Make the record of a patient's scans of one region.
 
     Parameters
@@ -88,6 +103,8 @@ def of_patient(visits: list[Measured], baseline: Visit, matches: pd.DataFrame | 
         In order of date, of one modality and region; one of them is the reference.
     baseline : Visit
         The analysis baseline; years count from it.
+    sizes : DataFrame
+        The patient's rows of ``growth.csv``.
     matches : DataFrame, optional
         A reviewer's corrections of these identities: visit_id, lesion_id, is_lesion_id.
     shift : int
@@ -99,9 +116,11 @@ def of_patient(visits: list[Measured], baseline: Visit, matches: pd.DataFrame | 
     track, refused = _followed(occasions, matches, shift)
     rows = _lesion_rows(known, place, track)
     visit_rows = _visit_rows(known, place, rows)
-    amounts = _burden_rows(known, rows)
-    changes = _change_rows(known, visit_rows, rows)
-    rows["status"] = _statuses(rows, changes)
+    size = {one.visit.visit_id: growth.size_on(sizes, pd.Timestamp(one.visit.date)) for one in known}
+    norms = _norms(known, place, size)
+    amounts = _burden_rows(known, rows, norms)
+    changes = _change_rows(known, visit_rows, rows, size, norms)
+    rows["status"] = _statuses(known, rows, changes)
     wanted = {one.key: _wanted(rows, one.key) for one in known}
     kept = {
         "visits": visit_rows,
@@ -351,8 +370,9 @@ def _lesion_rows(known: list[_Known], place: dict[tuple[str, str], _Place], trac
     table["lesion_id"] = table["lesion_id"].astype("Int64")
     table["compartment"] = settled(table, "compartment")
     table["side"] = settled(table, "side")
-    table["mass_sd_mg"] = table["excess_sd_hu_mm3"] * (table["mass_mg"] / table["excess_hu_mm3"])
-    table.loc[table["mass_mg"] == 0, "mass_sd_mg"] = 0.0
+    factor = (table["mass_mg"] / table["excess_hu_mm3"]).where(table["mass_mg"] != 0, 0.0)
+    for kind in ("sd", "repeat_sd"):
+        table[f"mass_{kind}_mg"] = table[f"excess_{kind}_hu_mm3"] * factor
     for low, high, value, sd in (("excess_lo_hu_mm3", "excess_hi_hu_mm3", "excess_hu_mm3", "excess_sd_hu_mm3"),):
         table[low] = table[value] - burden.Z95 * table[sd]
         table[high] = table[value] + burden.Z95 * table[sd]
@@ -401,7 +421,9 @@ def _absent(status: str, where_mm: np.ndarray, lod_mm3: float) -> dict[str, obje
         "volume_lo_mm3": 0.0,
         "volume_hi_mm3": lod_mm3,
         "volume_sd_mm3": lod_mm3 / burden.Z95,
+        "volume_repeat_sd_mm3": lod_mm3 / burden.Z95,
         "excess_sd_hu_mm3": 0.0,
+        "excess_repeat_sd_hu_mm3": 0.0,
         "x_mm": x,
         "y_mm": y,
         "z_mm": z,
@@ -475,47 +497,151 @@ def _baseline_body(known: list[_Known]) -> np.ndarray:
     return grid.to_mm(one.labels, index[::step])
 
 
-def _burden_rows(known: list[_Known], rows: pd.DataFrame) -> pd.DataFrame:
+_Norms = dict[str, list[Norm]]
+"""What each visit's amounts are divided by, by visit_id."""
+
+
+def _norms(known: list[_Known], place: dict[tuple[str, str], _Place], sizes: dict[str, Size]) -> _Norms:
+    """Return the divisors of each visit; only those that are known at one visit or more."""
+    body = _baseline_body(known)
+    found: _Norms = {}
+    for one in known:
+        ratio = nan
+        if one.key in place:
+            seen = body[one.sees(place[one.key].from_baseline(body))]
+            ratio = growth.volume_ratio(place[one.key].from_baseline, seen)
+        found.setdefault(one.visit.visit_id, growth.norms(sizes[one.visit.visit_id], ratio))
+    told = {norm.suffix for norms in found.values() for norm in norms if np.isfinite(norm.divisor)}
+    return {visit: [norm for norm in norms if norm.suffix in told] for visit, norms in found.items()}
+
+
+def _burden_rows(known: list[_Known], rows: pd.DataFrame, norms: _Norms) -> pd.DataFrame:
     parts = []
     for visit_id in dict.fromkeys(one.visit.visit_id for one in known):
         one = next(one for one in known if one.visit.visit_id == visit_id)
         sums = burden.totals(rows[rows["visit_id"] == visit_id])
+        own = sums[sums["quantity"].isin(NORMALISED)]
+        sums = pd.concat([sums, *(_divided(own, norm) for norm in norms[visit_id])], ignore_index=True)
         rule = _rule_beside(_acquired(one))
         rows_here = [{**one.common(), **row, "rule_id": row["rule_id"] + rule} for row in sums.to_dict("records")]
         parts.append(pd.DataFrame(rows_here))
     return pd.concat(parts, ignore_index=True)
 
 
-def _change_rows(known: list[_Known], visits: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+def _divided(sums: pd.DataFrame, norm: Norm) -> pd.DataFrame:
+    """Return sums of a visit per body surface or growth, limits widened by what is not known of that."""
+    value, own = sums["value"], burden.Z95 * norm.error * sums["value"].abs()
+    return sums.assign(
+        quantity=sums["quantity"] + norm.suffix,
+        unit=sums["unit"] + norm.unit,
+        rule_id=sums["rule_id"] + norm.rule,
+        value=value / norm.divisor,
+        lo=(value - np.hypot(value - sums["lo"], own)).clip(lower=0) / norm.divisor,
+        hi=(value + np.hypot(sums["hi"] - value, own)) / norm.divisor,
+        value_observed=sums["value_observed"] / norm.divisor,
+        sd=np.hypot(sums["sd"], norm.error * value) / norm.divisor,
+    )
+
+
+def _change_rows(
+    known: list[_Known], visits: pd.DataFrame, rows: pd.DataFrame, sizes: dict[str, Size], norms: _Norms
+) -> pd.DataFrame:
     """Compare lesions, compartments and the total at each visit with baseline, previous and nadir."""
     acquired = {one.visit.visit_id: _acquired(one) for one in known}
-    years = {one.visit.visit_id: one.years for one in known}
     at = {visit: rows[rows["visit_id"] == visit] for visit in acquired}
     sums = {v: part.loc[part["status"] != "merged", "volume_mm3"].sum(skipna=False) for v, part in at.items()}
+    starts = change.pairs(visits.drop_duplicates("visit_id"), sums)
     found = []
-    for start, end, comparison in change.pairs(visits.drop_duplicates("visit_id"), sums):
-        may = change.comparable(acquired[start], acquired[end])
-        presence = change.presence_only(acquired[start], acquired[end])
+    for start, end, comparison in starts:
+        how = _how(known, start, end, starts=len({one for one, other, _ in starts if other == end}))
         rule = _rule_beside(acquired[start], acquired[end])
-        for subject, before, after in _subjects(at[start], at[end]):
-            for quantity in COMPARED:
-                verdict = change.compare(
-                    before[quantity], after[quantity], years=years[end] - years[start], may=may, presence=presence
-                )
-                found.append(
-                    {
-                        "patient_id": known[0].visit.patient_id,
-                        "from_visit": start,
-                        "to_visit": end,
-                        "comparison": comparison,
-                        **subject,
-                        "quantity": quantity,
-                        "rule_id": burden.RULES[quantity] + rule,
-                        "unit": burden.UNITS[quantity],
-                        **verdict,
-                    }
-                )
+        about = {
+            "patient_id": known[0].visit.patient_id,
+            "from_visit": start,
+            "to_visit": end,
+            "comparison": comparison,
+        }
+        subjects = _subjects(at[start], at[end])
+        for subject, before, after in subjects:
+            among = sum(("lesion_id" in other) == ("lesion_id" in subject) for other, _, _ in subjects)
+            for quantity, verdict in _compared(before, after, how, among).items():
+                identity = {"rule_id": burden.RULES[quantity] + rule, "unit": burden.UNITS[quantity]}
+                found.append({**about, **subject, "quantity": quantity, **identity, **verdict})
+            if subject.get("compartment") == "total":
+                found += [{**about, **subject, **row} for row in _by_published(before, after, how, sizes[end], rule)]
+            if "compartment" not in subject:
+                continue
+            for one, two in zip(norms[start], norms[end], strict=True):
+                divided = [_per(amount, norm) for amount, norm in ((before, one), (after, two))]
+                verdicts = _compared(divided[0], divided[1], how, among)
+                for quantity in NORMALISED:
+                    identity = {"quantity": quantity + one.suffix, "unit": burden.UNITS[quantity] + one.unit}
+                    rule_id = burden.RULES[quantity] + one.rule + rule
+                    found.append({**about, **subject, **identity, "rule_id": rule_id, **verdicts[quantity]})
     return pd.DataFrame(found) if found else tables.empty("changes")
+
+
+@dataclass(frozen=True)
+class _How:
+    """What two visits say of any comparison between them."""
+
+    years: float
+    may: tuple[bool, str]
+    presence: bool
+    follow_up: int
+    starts: int
+
+
+def _how(known: list[_Known], start: str, end: str, *, starts: int = 1) -> _How:
+    at = {one.visit.visit_id: one for one in known}
+    one, two = at[start], at[end]
+    return _How(
+        years=two.years - one.years,
+        may=change.comparable(_acquired(one), _acquired(two)),
+        presence=change.presence_only(_acquired(one), _acquired(two)),
+        follow_up=list(at).index(end),
+        starts=starts,
+    )
+
+
+def _by_published(before: _Amount, after: _Amount, how: _How, size: Size, rule: str) -> list[dict[str, object]]:
+    """Return the verdicts of published limits on a total."""
+    rows = []
+    for quantity in change.PUBLISHED:
+        for row in change.by_published(
+            quantity,
+            before[quantity]["value"],
+            after[quantity]["value"],
+            years=how.years,
+            mass_index=size.mass_index,
+            may=how.may,
+            presence=how.presence,
+        ):
+            limit = row.pop("rule")
+            identity = {"quantity": quantity, "unit": burden.UNITS[quantity]}
+            rows.append({**identity, "rule_id": f"{burden.RULES[quantity]};limit={limit}{rule}", **row})
+    return rows
+
+
+def _per(amount: _Amount, norm: Norm) -> _Amount:
+    """Return the amounts per body surface or growth; how much is not resolved stays."""
+    return {name: one if name == "unresolved" else norm.of(one) for name, one in amount.items()}
+
+
+def _compared(before: _Amount, after: _Amount, how: _How, among: int) -> dict[str, dict[str, object]]:
+    """Compare each quantity of a lesion or sum, one ``among`` so many; the excess judges what is not resolved."""
+    alarms = change.alarms(among, how.follow_up, how.starts)
+    verdicts = {
+        name: change.compare(
+            before[name], after[name], years=how.years, may=how.may, presence=how.presence, alarms=alarms
+        )
+        for name in COMPARED
+    }
+    unresolved = any(one["unresolved"]["value"] > change.UNRESOLVED_SHARE for one in (before, after))
+    carrier = "excess_hu_mm3" if unresolved else "volume_mm3"
+    if unresolved:
+        verdicts["volume_mm3"] = change.carried(verdicts["volume_mm3"], verdicts["excess_hu_mm3"])
+    return {name: {**verdict, "carried_by": carrier} for name, verdict in verdicts.items()}
 
 
 def _rule_beside(*scans: change.Acquired) -> str:
@@ -549,17 +675,19 @@ def _subjects(start: pd.DataFrame, end: pd.DataFrame) -> list[tuple[dict[str, ob
 
 
 def _amount(rows: pd.DataFrame) -> _Amount:
-    """Return value and SD of each quantity, summed over lesions with independent errors."""
-    return {
-        quantity: {
-            "value": float(rows[quantity].sum(skipna=False)) if len(rows) else 0.0,
-            "sd": float(np.sqrt((rows[_ERRORS[quantity]] ** 2).sum(skipna=False))) if len(rows) else 0.0,
-        }
-        for quantity in COMPARED
-    }
+    """Return value and errors of each quantity, summed over lesions, and how much of the excess is not resolved."""
+    found = {}
+    for name in COMPARED:
+        sds = [rows[column].to_numpy(float) for column in _ERRORS[name]]
+        both = [float(np.sqrt(np.square(one).sum())) for one in sds]
+        found[name] = {"value": float(rows[name].sum(skipna=False)), "sd": both[0], "repeat_sd": both[1]}
+    found |= {name: {"value": float(rows[name].sum(skipna=False))} for name in change.PUBLISHED}
+    excess = rows["excess_hu_mm3"].clip(lower=0)
+    thin = float(excess[rows["volume_rule"] == "not_resolved"].sum())
+    return {**found, "unresolved": {"value": thin / float(excess.sum()) if thin > 0 else 0.0}}
 
 
-def _statuses(rows: pd.DataFrame, changes: pd.DataFrame) -> pd.Series:
+def _statuses(known: list[_Known], rows: pd.DataFrame, changes: pd.DataFrame) -> pd.Series:
     """Turn ``present`` into grown, stable or shrunk: the verdict on volume against the previous evaluable visit."""
     word = {"increased": "grown", "decreased": "shrunk"}
     status = rows["status"].copy()
@@ -567,23 +695,20 @@ def _statuses(rows: pd.DataFrame, changes: pd.DataFrame) -> pd.Series:
         evaluable = own[own["volume_mm3"].notna()]
         for earlier, later in zip(evaluable.index[:-1], evaluable.index[1:], strict=True):
             if status[later] == "present":
-                verdict = _verdict(own.loc[earlier], own.loc[later], changes)
-                status[later] = word.get(verdict, "stable")
+                status[later] = word.get(_verdict(known, own.loc[[earlier]], own.loc[[later]], changes), "stable")
     return status.replace("present", "stable")
 
 
-def _verdict(before: pd.Series, after: pd.Series, changes: pd.DataFrame) -> str:
+def _verdict(known: list[_Known], before: pd.DataFrame, after: pd.DataFrame, changes: pd.DataFrame) -> str:
     """Return the verdict that table ``changes`` holds, or, over a gap in the field, the same comparison made here."""
-    held = changes[
-        (changes["lesion_id"] == after["lesion_id"])
-        & (changes["quantity"] == "volume_mm3")
-        & (changes["from_visit"] == before["visit_id"])
-        & (changes["to_visit"] == after["visit_id"])
-    ]
-    if len(held):
-        return str(held["verdict"].iloc[0])
-    amounts = [{"value": float(row["volume_mm3"]), "sd": float(row["volume_sd_mm3"])} for row in (before, after)]
-    return str(change.compare(amounts[0], amounts[1], years=after["years"] - before["years"])["verdict"])
+    start, end = before["visit_id"].iloc[0], after["visit_id"].iloc[0]
+    pair = (changes["from_visit"] == start) & (changes["to_visit"] == end) & changes["lesion_id"].notna()
+    held = changes[pair & (changes["quantity"] == "volume_mm3")]
+    own = held[held["lesion_id"] == after["lesion_id"].iloc[0]]
+    if len(own):
+        return str(own["verdict"].iloc[0])
+    how = _how(known, start, end)
+    return str(_compared(_amount(before), _amount(after), how, max(1, len(held)))["volume_mm3"]["verdict"])
 
 
 def _lineage(rows: pd.DataFrame) -> pd.DataFrame:

@@ -36,6 +36,10 @@ QUANTITIES = {
     "n_lesions": "Lesions",
     "threshold_volume_mm3": "Volume above the threshold",
     "envelope_mm3": "Envelope volume",
+    "volume_mm3_per_m2": "Volume of mineral per body surface",
+    "excess_hu_mm3_per_m2": "Excess HU per body surface",
+    "volume_mm3_per_growth": "Volume of mineral less the body's growth",
+    "excess_hu_mm3_per_growth": "Excess HU less the body's growth",
 }
 """Quantities by the names of the tables, in the order in which they are offered."""
 
@@ -120,11 +124,21 @@ def compartment_name(compartment: str) -> str:
     return COMPARTMENTS.get(compartment, compartment.replace("_", " "))
 
 
+def judged_by_excess(change: Any) -> bool:
+    """Tell whether a row of table ``changes`` is of a volume that is not resolved: its verdict is that of the excess.
+
+    >>> judged_by_excess({"quantity": "volume_mm3", "carried_by": "excess_hu_mm3"})
+    True
+    """
+    carrier = change.get("carried_by", pd.NA)
+    return bool(change["quantity"] == "volume_mm3" and pd.notna(carrier) and carrier != "volume_mm3")
+
+
 def quantity_name(quantity: str) -> str:
     """Return the name of a quantity as it is printed.
 
-    >>> quantity_name("mass_mg"), quantity_name("volume_mm3_per_m2")
-    ('Mass', 'volume mm3 per m2')
+    >>> quantity_name("mass_mg"), quantity_name("serum_calcium")
+    ('Mass', 'serum calcium')
     """
     return QUANTITIES.get(quantity, quantity.replace("_", " "))
 

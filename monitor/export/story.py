@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 VISITS_ABREAST = 5
 """So many visits stand beside each other in a table on A4."""
 
+BY_EXCESS = "of the excess; the volume is not resolved"
+"""Stands beside a change of what is too thin for its volume to be told."""
+
 BURDEN = ("volume_mm3", "excess_hu_mm3", "mass_mg", "agatston")
 """Quantities of the table of visits, with their limits."""
 
@@ -216,6 +219,8 @@ def _changed(one: Patient, row: pd.Series, since: str) -> str:
     _, word, _ = words.mark(words.VERDICTS, row["verdict"])
     if row["verdict"] == "not_comparable":
         return f"Change from {start}: not comparable ({words.text(row['why'])})."
+    if words.judged_by_excess(row):
+        return f"Change from {start}, judged by the excess since much is too thin for its volume to be told: {word}."
     between = words.limits(row["lo"], row["hi"], row["unit"], sign=True)
     shown = f" (95{words.THIN}% limits {between})" if between else ""
     per_cent = "" if pd.isna(row["change_pct"]) else f", {words.number(row['change_pct'], sign=True)}{words.THIN}%"
@@ -331,8 +336,14 @@ def _change_cell(row: dict[str, Any]) -> Cell:
     mark = words.mark(words.VERDICTS, row["volume_mm3_verdict"])
     if row["volume_mm3_verdict"] == "not_comparable":
         return Cell("", words.text(row["volume_mm3_verdict_why"]), mark)
+    if row["volume_mm3_carried_by"] == "excess_hu_mm3":
+        return Cell(_per_cent(row["excess_hu_mm3_change_pct"]), BY_EXCESS, mark)
     between = words.limits(row["volume_mm3_change_lo"], row["volume_mm3_change_hi"], sign=True)
     return Cell(words.number(row["volume_mm3_change"], sign=True), between, mark)
+
+
+def _per_cent(value: Any) -> str:
+    return words.MISSING if pd.isna(value) else f"{words.number(value, sign=True)}{words.THIN}%"
 
 
 def compartment_grids(one: Patient) -> list[Grid]:
@@ -423,6 +434,10 @@ def _since_baseline(one: Patient, lesion: Any) -> Cell:
         row = _change(one, "volume_mm3", "baseline", visit, lesion)
         if row is not None:
             mark = words.mark(words.VERDICTS, row["verdict"])
+            if words.judged_by_excess(row) and row["verdict"] != "not_comparable":
+                excess = _change(one, "excess_hu_mm3", "baseline", visit, lesion)
+                per_cent = _per_cent(pd.NA if excess is None else excess["change_pct"])
+                return Cell(per_cent, BY_EXCESS, mark, right=True)
             between = words.limits(row["lo"], row["hi"], sign=True)
             unlike = row["verdict"] == "not_comparable"
             why = f"{visit}: {words.text(row['why'])}" if unlike else between

@@ -49,6 +49,7 @@ CHANGE = {
     "detectable": ("detectable", NUMBER, "the smallest change of {} that counts"),
     "verdict": ("verdict", TEXT, "{} since baseline: increased, decreased, no_detectable_change or not_comparable"),
     "why": ("verdict_why", TEXT, "the reason of the verdict on {}"),
+    "carried_by": ("carried_by", TEXT, "the quantity whose numbers a verdict on volume rests on, beside {}"),
 }
 """Columns of table ``changes``: what each is called here, its dtype and meaning."""
 

@@ -151,7 +151,7 @@ class Setting:
 
 
 def series(  # noqa: PLR0913  a phantom is asked for by many named options
-    scene: str,
+    scene: str | Scene,
     *,
     seed: int = 0,
     visits: int | None = None,
@@ -173,8 +173,8 @@ def series(  # noqa: PLR0913  a phantom is asked for by many named options
 
     Parameters
     ----------
-    scene : str
-        One of ``SCENES``.
+    scene : str or Scene
+        One of ``SCENES``, or a child of one's own.
     seed : int
         Of the body's texture, the pose, the warp and the noise.
     visits : int, optional
@@ -209,13 +209,14 @@ def series(  # noqa: PLR0913  a phantom is asked for by many named options
     ValueError
         If the scene is unknown or an option is out of its range.
     """
-    if scene not in SCENES_BY_NAME:
+    if isinstance(scene, str) and scene not in SCENES_BY_NAME:
         raise ValueError(f"scene must be one of {', '.join(SCENES)}; got {scene!r}")
-    plan = SCENES_BY_NAME[scene]
+    plan = SCENES_BY_NAME[scene] if isinstance(scene, str) else scene
+    name = scene if isinstance(scene, str) else plan.patient_id
     count = len(plan.days) if visits is None else visits
     if count < 1:
         raise ValueError(f"visits must be 1 or more; got {count}")
-    body = plan.body(_generator(seed, scene, "body"))
+    body = plan.body(_generator(seed, name, "body"))
     spacing = plan.spacing_mm if spacing_mm is None else spacing_mm
     options = {
         "slice_thickness_mm": spacing[2] if slice_thickness_mm is None else slice_thickness_mm,
@@ -230,7 +231,7 @@ def series(  # noqa: PLR0913  a phantom is asked for by many named options
     ]
     growth = plan.growth_per_visit if growth_per_visit is None else growth_per_visit
     course = _Course(growth, _checked_warp(warp_mm), _bends(plan, body, bend_deg, count), pose)
-    motions = [course.motion(body, i, _generator(seed, scene, f"motion {i}")) for i in range(count)]
+    motions = [course.motion(body, i, _generator(seed, name, f"motion {i}")) for i in range(count)]
     plans = _chosen(plan.plans(), lesions)
     cuts = [(cut or {}).get(i, 0.0) for i in range(count)]
     marks = _landmarks(body)
