@@ -20,9 +20,6 @@ FALSE_ALARMS = 0.05
 SUMS = 0.5
 """How much of that sums may take: one question is asked of the whole patient, many of the lesions."""
 
-REPOSITION = 0.04
-"""Relative SD between two scans of an unchanged lesion beside the error of each (pose, slices; phantom, 30 pairs)."""
-
 UNRESOLVED_SHARE = 0.1
 """Share of a sum's excess in lesions whose volume is not resolved, from which the excess carries its change."""
 
@@ -173,8 +170,7 @@ def spread(before: Mapping[str, float], after: Mapping[str, float], *, alike: bo
     (5.0, 42.4)
     """
     errors = [one.get("repeat_sd", one["sd"]) if alike else one["sd"] for one in (before, after)]
-    between = REPOSITION * float(np.hypot(before["value"], after["value"])) / np.sqrt(2)
-    return float(np.sqrt(errors[0] ** 2 + errors[1] ** 2 + between**2))
+    return float(np.hypot(*errors))
 
 
 def compare(

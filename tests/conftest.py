@@ -58,11 +58,14 @@ def limb_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Pat
 
 @pytest.fixture(scope="session")
 def limb_study(limb_folder: Path, limb_visits: list[PhantomVisit]) -> Path:
-    """Return the study folder of ``limb_visits``; the first process writes it, the others wait."""
+    """Return the study folder of ``limb_visits``, with height and weight; the first process writes it."""
     with (limb_folder / "turn").open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         if not (limb_folder / "study" / "visits.csv").exists():
             write_visits(limb_folder / "study", limb_visits)
+            sizes = [(visit.patient_id, visit.date, 118.0 + 4 * n, 22.0 + n) for n, visit in enumerate(limb_visits)]
+            columns = ["patient_id", "date", "height_cm", "weight_kg"]
+            pd.DataFrame(sizes, columns=columns).to_csv(limb_folder / "study" / "growth.csv", index=False)
     return limb_folder / "study"
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-STEPS = {"anatomy", "contrast", "lesions", "describe", "registration", "tracking", "burden", "change", "stats"}
+STEPS = {
+    *{"anatomy", "contrast", "lesions", "describe", "registration", "tracking", "burden", "change", "growth", "stats"},
+}
 SHARED = {"tables", "types", "errors", "grid", "noise"}
 RANKS = (
     SHARED,

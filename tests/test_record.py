@@ -35,7 +35,45 @@ def test_changes_are_differences_of_the_lesion_table(limb_results: store.Results
     for row in changes.to_dict("records"):
         before, after = (lesions[(row[end], row["lesion_id"])] for end in ("from_visit", "to_visit"))
         assert row["change"] == pytest.approx(after - before)
-        assert (row["verdict"] == "no_detectable_change") == (abs(row["change"]) <= row["detectable"])
+        if row["carried_by"] == "volume_mm3":
+            assert (row["verdict"] == "no_detectable_change") == (abs(row["change"]) <= row["detectable"])
+
+
+def test_each_verdict_names_what_it_rests_on(limb_results: store.Results) -> None:
+    """Volume and excess of a comparison name the same carrier, and a volume that is not resolved has its verdict."""
+    changes = limb_results.tables["changes"]
+    keys = ["from_visit", "to_visit", "comparison", "lesion_id", "compartment"]
+    own = changes[changes["quantity"].isin(["volume_mm3", "excess_hu_mm3"])]
+    volume, excess = (own[own["quantity"] == name].set_index(keys) for name in ("volume_mm3", "excess_hu_mm3"))
+    assert volume["carried_by"].isin(["volume_mm3", "excess_hu_mm3"]).all()
+    pd.testing.assert_series_equal(volume["carried_by"], excess["carried_by"])
+    by_excess = volume["carried_by"] == "excess_hu_mm3"
+    assert (volume["verdict"] == excess["verdict"])[by_excess].all()
+
+
+def test_growth_has_rows_and_verdicts_beside_the_absolute_ones(limb_results: store.Results) -> None:
+    """Phantom and closed form: sums per body surface and per growth are the absolute ones divided by what was given."""
+    burden, changes = limb_results.tables["burden"], limb_results.tables["changes"]
+    total = burden[burden["compartment"] == "total"].pivot_table("value", "visit_id", "quantity")
+    surface = [np.sqrt((118 + 4 * n) * (22 + n) / 3600) for n in range(3)]
+    np.testing.assert_allclose(total["volume_mm3"] / total["volume_mm3_per_m2"], surface, rtol=1e-9)
+    growth = total["excess_hu_mm3"] / total["excess_hu_mm3_per_growth"]
+    # The phantom grows by 2 % in length from visit to visit.
+    np.testing.assert_allclose(growth, [1.0, 1.02**3, 1.02**6], rtol=0.02)
+    own = burden[burden["quantity"].str.startswith("volume_mm3") & (burden["compartment"] == "total")]
+    assert ((own["lo"] <= own["value"]) & (own["value"] <= own["hi"])).all()
+    verdicts = changes[changes["compartment"] == "total"].groupby("quantity")["verdict"].count()
+    assert verdicts["volume_mm3"] == verdicts["volume_mm3_per_m2"] == verdicts["excess_hu_mm3_per_growth"] > 0
+
+
+def test_published_limits_stand_in_rows_of_their_own(limb_results: store.Results) -> None:
+    """Every comparison of a total has one row a published limit, named in its rule; no two rows say the same."""
+    changes = limb_results.tables["changes"]
+    named = changes[changes["rule_id"].str.contains(";limit=")]
+    pairs = changes[changes["compartment"] == "total"][["from_visit", "to_visit", "comparison"]].drop_duplicates()
+    assert len(named) == 7 * len(pairs)
+    keys = ["from_visit", "to_visit", "comparison", "lesion_id", "compartment", "quantity", "rule_id"]
+    assert not changes.duplicated(keys).any()
 
 
 def test_renumbering_shifts_every_identity(limb_results: store.Results) -> None:

@@ -1,7 +1,7 @@
 """Published limits of change, by name: what adult coronary scans scatter, as their papers give it.
 
-They know nothing of a scan's noise, slices or kernel, and none was made for children or for burdens beyond a coronary's;
-they stand beside our own limits so that a reader can compare with other work.
+They know nothing of a scan's noise, slices or kernel, and none was made for children or for burdens beyond those of
+coronaries; they stand beside our own limits so that a reader can compare with other work.
 """
 
 from __future__ import annotations
