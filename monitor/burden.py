@@ -73,8 +73,8 @@ RULES = {
     "envelope_mm3": "envelope:closed-filled,v3",
     **{name: variant.rule_id for name, variant in VARIANTS.items()},
     "n_lesions": "count:volume>0,v1",
-    "n_regions": "count:regions-with-volume>0;region=side+compartment-that-ever-held-a-lesion-of-the-patient,untold=one;"
-    "evaluable=share-of-them-told-in-the-field,v1",
+    "n_regions": "count:regions-with-volume>0,region=side+compartment-that-ever-held-a-lesion-in-this-part-of-the-body,"
+    "untold-is-one,evaluable=share-of-them-with-a-lesion-or-wholly-seen,v1",
     "threshold_volume_iso_mm3": "threshold-volume:max(130@120kV,tissue+4.3SD),linear-to-isotropic,in=lesion+2mm,v1",
     "threshold_mass_mg": "mass:sum-of-HU-of-threshold-volume(mean-HU*volume),no-background,"
     "nominal=0.77mg/cm3/HU@120kV,v1",
@@ -417,14 +417,14 @@ def regions_of(lesions: pd.DataFrame) -> pd.DataFrame:
 
     Examples
     --------
-    >>> rows = [("skin", "left", "stable", 9.0), ("skin", "left", "not_in_field", nan), ("skin", "right", "resolved", 0.0),
-    ...         ("organ", "left", "not_in_field", nan), ("organ", "left", "resolved", 0.0)]
+    >>> rows = [("skin", "left", "stable", 9.0), ("skin", "left", "not_in_field", nan),
+    ...         ("skin", "right", "resolved", 0.0), ("organ", "left", "not_in_field", nan)]
     >>> found = regions_of(pd.DataFrame(rows, columns=["compartment", "side", "status", "volume_mm3"]))
-    >>> [(row.compartment, row.side, row.involved) for row in found.itertuples()]
-    [('organ', 'left', <NA>), ('skin', 'left', True), ('skin', 'right', False)]
+    >>> [*found["compartment"]], [*found["side"]], found["involved"].astype(object).tolist()
+    (['organ', 'skin', 'skin'], ['left', 'left', 'right'], [<NA>, True, False])
     """
     known = lesions[lesions["status"] != "merged"].reindex(columns=["compartment", "side", "status", "volume_mm3"])
-    known = known.assign(**{name: known[name].fillna("").astype(str) for name in ("compartment", "side")})
+    known = known.assign(**{name: known[name].astype(object).fillna("") for name in ("compartment", "side")})
     rows = []
     for (compartment, side), part in known.groupby(["compartment", "side"], sort=True):
         present = bool((part["volume_mm3"] > 0).any())
@@ -480,7 +480,7 @@ def _sum(seen: pd.DataFrame, quantity: str) -> tuple[float, float]:
     if quantity == "mass_tissue_mg":
         # One line is drawn for all lesions of a scan.
         slope = phantomless.SLOPE_SD
-        sds, common = np.hypot(sds, slope * present[quantity]), float(np.hypot(common, slope))
+        sds, common = (sds**2 + (slope * present[quantity]) ** 2) ** 0.5, float(np.hypot(common, slope))
     # What the model leaves out is alike in all lesions of a scan; the rest of their errors is not.
     shared = (common * present[quantity]).clip(upper=sds)
     own = sds**2 - shared**2

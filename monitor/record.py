@@ -487,23 +487,24 @@ def _burden_rows(known: list[_Known], place: dict[tuple[str, str], _Place], rows
 def _elsewhen(scans: list[_Known], place: dict[tuple[str, str], _Place], rows: pd.DataFrame) -> pd.DataFrame:
     """Return the lesions that have no row at a visit, as this visit shows their places.
 
-    One that came later, or merged before, is gone here where a scan of the visit saw its place; where it could not have been
-    told, or the visit has no place, it is not in the field.
+    One that came later, or merged before, is gone here where a scan of the visit saw its place; where it could not
+    have been told, or the visit has no place, it is not in the field.
     """
     visit_id = scans[0].visit.visit_id
     here = set(rows.loc[(rows["visit_id"] == visit_id) & (rows["status"] != "merged"), "lesion_id"].dropna())
-    found = []
+    found: list[dict[str, object]] = []
     for lesion_id, own in rows[rows["lesion_id"].notna()].groupby("lesion_id"):
         if lesion_id in here:
             continue
         seen = _told(scans, own) and _shows(scans, place, own)
-        state = {"status": "resolved", "volume_mm3": 0.0} if seen else {"status": "not_in_field", "volume_mm3": nan}
-        found.append({**own[["compartment", "side"]].iloc[0].to_dict(), **state})
+        status, volume = ("resolved", 0.0) if seen else ("not_in_field", nan)
+        where = {name: own[name].iloc[0] for name in ("compartment", "side")}
+        found.append({**where, "status": status, "volume_mm3": volume})
     return pd.DataFrame(found, columns=["compartment", "side", "status", "volume_mm3"])
 
 
 def _told(scans: list[_Known], own: pd.DataFrame) -> bool:
-    """Tell whether a visit that shows nothing of a lesion says so: not before one that no earlier scan could have told."""
+    """Tell whether a visit without a lesion says so: not before one that no earlier scan could have told."""
     return scans[0].years >= own["years"].min() or own["status"].iloc[0] != "first_seen"
 
 
@@ -512,8 +513,9 @@ def _shows(scans: list[_Known], place: dict[tuple[str, str], _Place], own: pd.Da
     there = own[own["x_mm"].notna()]
     if there.empty:
         return False
-    first = there.iloc[0].to_dict()
-    point = place[first["visit_id"], first["scan_id"]].to_baseline(_point(first))
+    first = there.iloc[0]
+    own_place = place[str(first["visit_id"]), str(first["scan_id"])]
+    point = own_place.to_baseline(_point({name: first[name] for name in ("x_mm", "y_mm", "z_mm")}))
     return any(bool(one.sees(place[one.key].from_baseline(point))[0]) for one in scans if one.key in place)
 
 

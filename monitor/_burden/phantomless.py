@@ -1,7 +1,8 @@
 """The HU scale of a scan against what air, fat and muscle should measure: a calibration without a phantom.
 
-Published phantomless calibrations (Bone 2017;103:325; PLoS ONE 2022;17:e0273203) fit a line through tissues of the scan
-itself. The line mends a scale that is drawn out or squeezed; what calcium measures at a voltage stays the nominal factor.
+Published phantomless calibrations (Bone 2017;103:325; PLoS ONE 2022;17:e0273203) fit a line through tissues of the
+scan itself. The line mends a scale that is drawn out or squeezed; what calcium measures at a voltage stays the nominal
+factor.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ MUSCLE_CM2_PER_G, MUSCLE_G_PER_CM3 = (0.2262, 0.2048, 0.1823), 1.05
 """Skeletal muscle of ICRU-44, likewise."""
 
 EFFECTIVE_KEV: dict[float, float] = {70.0: 50.0, 80.0: 55.0, 100.0: 62.0, 120.0: 68.0, 135.0: 73.0}
-"""Effective energy by kV: 68 keV at 120 kV; elsewhere where the bone of ICRU-44 rises over that at 68 keV as Graeni's rows
-do over that of 120 kV."""
+"""Effective energy by kV: 68 keV at 120 kV; elsewhere where the HU of ICRU-44's cortical bone rise over those at 68 keV
+as Graeni's rows do over that of 120 kV."""
 
 AIR_REFERENCE_HU = -1000.0
 """HU of air by the definition of the scale."""
@@ -41,7 +42,7 @@ SLOPE_SD = 0.010
 """SD of the slope that these make, relative; the noise of the peaks is far below it."""
 
 MOST_SDS = 3.0
-"""Tissues that lie farther than this off the line are not what they were taken for."""
+"""Where the three lie farther than this off their line, in SDs, one is not what it was taken for."""
 
 FAT_HU, MUSCLE_HU, AIR_HU = (-150.0, -30.0), (0.0, 110.0), (-1500.0, -900.0)
 """Where they are looked for, HU."""
@@ -50,14 +51,15 @@ CLIPPED_HU = -1023.0
 """At or below this air is the floor of a 12 bit scale, or a filling."""
 
 WIDEST_HU = 40.0
-"""Widest interval that may hold half of a tissue's voxels, HU: wider is no peak but a mixture (of an even spread over the
-window of fat it is 60)."""
+"""Widest interval that may hold half of a tissue's voxels, HU: wider is no peak but a mixture (of an even spread over
+the window of fat it is 60)."""
 
 LEAST_MM3 = 1000.0
 """Least volume of a tissue that is asked, mm³."""
 
 AWAY_MM = 2.0
-"""Least distance of it, mm, in its slice, from skin, bone, lesions, metal, contrast medium and all else that is dense."""
+"""Least distance of it, mm, in its slice, from bone, lesions, metal, contrast medium and all else that is dense. To the
+skin there is none: a child's fat may be 4 mm thick, and squares over an edge are not even."""
 
 AIR_AWAY_MM = 10.0
 """Least distance of air from the body, mm."""
@@ -110,7 +112,8 @@ def references(kvp: float) -> Tissues:
 def slope(found: Tissues, kvp: float) -> float:
     """Return by how much differences of HU are to be multiplied, so that the tissues measure what they should.
 
-    A weighted line through the three; NaN where one was not measured, the voltage has no energy, or one lies too far off.
+    A weighted line through the three; NaN where one was not measured, the voltage has no energy, or they lie too far
+    off it.
 
     >>> known = references(120.0)
     >>> squeezed = Tissues(*(0.9 * hu - 20 for hu in (known.air, known.fat, known.muscle)))
@@ -125,7 +128,8 @@ def slope(found: Tissues, kvp: float) -> float:
         return nan
     sds = np.array([AIR_SD_HU, FAT_SD_HU, MUSCLE_SD_HU])
     steep, level = np.polyfit(x, y, 1, w=1 / sds)
-    return float(steep) if (np.abs(steep * x + level - y) <= MOST_SDS * sds).all() else nan
+    off = np.linalg.norm((steep * x + level - y) / sds)
+    return float(steep) if off <= MOST_SDS else nan
 
 
 def measured(scan: Scan, anatomy: Anatomy, findings: Findings) -> Tissues:
@@ -143,10 +147,8 @@ def measured(scan: Scan, anatomy: Anatomy, findings: Findings) -> Tissues:
     voxel_mm3 = scan.voxel_volume_mm3 * apart
     pixel_mm = scan.spacing_zyx_mm[1:]
     outside = imaged & ~_near(body | ~imaged, AIR_AWAY_MM, pixel_mm)
-    means = _even(hu, imaged & ~_near(~body | dense, AWAY_MM, pixel_mm), anatomy.noise_hu)
-    return Tissues(
-        _air(hu[outside], voxel_mm3), _peak(means, FAT_HU, voxel_mm3), _peak(means, MUSCLE_HU, voxel_mm3)
-    )
+    means = _even(hu, imaged & body & ~_near(dense, AWAY_MM, pixel_mm), anatomy.noise_hu)
+    return Tissues(_air(hu[outside], voxel_mm3), _peak(means, FAT_HU, voxel_mm3), _peak(means, MUSCLE_HU, voxel_mm3))
 
 
 def _attenuation(energy_kev: float, of: tuple[float, ...]) -> float:
@@ -172,7 +174,7 @@ def _even(hu: np.ndarray, where: np.ndarray, noise_hu: float) -> np.ndarray:
 
 
 def _peak(values: np.ndarray, window_hu: tuple[float, float], voxel_mm3: float) -> float:
-    """Return the median of the shortest interval that holds half of the values in a window; NaN where none stands out."""
+    """Return the middle of the shortest interval that holds half of a window's values; NaN where none stands out."""
     own = np.sort(values[(values >= window_hu[0]) & (values <= window_hu[1])])
     held = len(own) // 2
     if len(own) * voxel_mm3 < LEAST_MM3 or held < 1:

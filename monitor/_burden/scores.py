@@ -1,7 +1,7 @@
 """Calcium scores of one lesion by the rules of the field: Agatston and its variants, and what is counted beside them.
 
-All work on the scan's own HU within the lesion and its border. They are thresholded and stepped, so that blur, noise and
-slices move them: they are there to match what a site's program prints. Change is judged by volume and excess.
+All work on the scan's own HU within the lesion and its border. They are thresholded and stepped, so that blur, noise
+and slices move them: they are there to match what a site's program prints. Change is judged by volume and excess.
 """
 
 from __future__ import annotations
@@ -102,7 +102,9 @@ class Variant:
 
 VARIANTS: dict[str, Variant] = {
     "agatston": Variant(used_by="Agatston 1990; increments as syngo scales them; voltages of Graeni 2018"),
-    "agatston_130hu": Variant(by_kvp=False, used_by="consoles without rows for other voltages: the bins of 1990 at any"),
+    "agatston_130hu": Variant(
+        by_kvp=False, used_by="consoles without rows for other voltages: the bins of 1990 at any"
+    ),
     "agatston_4px": Variant(
         least_mm2=0.0, least_pixels=AGATSTON_PIXELS, by_kvp=False, used_by="practice of electron beam CT; DeepCAC"
     ),
@@ -295,9 +297,9 @@ def spatially_weighted_mm3(
     """Return the spatially weighted calcium score of an image part, as a volume, mm³.
 
     Liang 2012 (MESA): no threshold; a voxel weighs by the normal distribution of the HU of a phantom's insert of
-    100 mg/cm³, spread over its neighbours in the slice. Without a phantom the mean is what the nominal calibration of the
-    voltage makes of 100 mg/cm³ (130 HU at 120 kV) and the SD is the scan's noise. The original sums voxels, so that it
-    counts slices; here each is taken times its volume.
+    100 mg/cm³, spread over its neighbours in the slice. Without a phantom the mean is what the nominal calibration of
+    the voltage makes of 100 mg/cm³ (130 HU at 120 kV) and the SD is the scan's noise. The original sums voxels, so that
+    it counts slices; here each is taken times its volume.
 
     Parameters
     ----------
