@@ -70,7 +70,7 @@ EVEN = 1.5
 EVEN_LEAST_HU = 10.0
 """... or this, HU."""
 
-STEP_MM = 3.0
+STEP_MM = 6.0
 """Of slices nearer than this one is measured, mm."""
 
 RULE = (
