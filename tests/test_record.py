@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from monitor import record, store, tables
+from monitor import burden, record, store, tables
 
 
 def test_years_are_of_365_and_a_quarter_days() -> None:
@@ -187,3 +187,18 @@ def test_a_visit_without_a_place_tells_no_region_empty() -> None:
     assert elsewhen(scan_at("V1", 1.0, 9.0), rows, placed=False) == [("left", "not_in_field")]
     nowhere = lesion_rows(("V0", 0.0, 1, "not_in_field", np.nan, np.nan, "left"))
     assert elsewhen(scan_at("V1", 1.0, 9.0), nowhere) == [("left", "not_in_field")]
+
+
+def test_visits_without_any_lesion_have_all_sums() -> None:
+    """Nothing is known: 0 of everything. A lesion that came later: 0 too, and its region was seen."""
+    scan = scan_at("V0", 0.0, 9.0)
+    place = dict.fromkeys([("V0", ""), ("V1", "")], _Through())
+    nothing = record._lesion_rows([], place, pd.DataFrame(columns=["visit_id", "lesion_id"]))
+    later = lesion_rows(("V1", 1.0, 1, "new", 9.0, 5.0, "left"))
+    for rows, regions in ((nothing, 0), (later, 1)):
+        here = nothing[nothing["visit_id"] == "V0"]
+        known = burden.regions_of(pd.concat([here, record._elsewhen([scan], place, rows)]))
+        sums = burden.totals(here, known)
+        assert len(known) == regions
+        assert sums["quantity"].tolist() == list(burden.RULES)
+        assert (sums[["value", "evaluable"]] == [0.0, 1.0]).all(axis=None)
