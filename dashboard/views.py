@@ -29,9 +29,14 @@ def patient_ids(results: Results) -> list[str]:
 
 
 def quantities(results: Results) -> list[str]:
-    """Return the quantities that were measured, the known ones first; volume where nothing was."""
+    """Return the quantities that were measured, the known ones first; volume where nothing was.
+
+    What stands beside them in the tables to match other programs is left to the tables.
+    """
     found = set(results.tables["burden"]["quantity"].dropna()) or {"volume_mm3"}
-    return [name for name in words.QUANTITIES if name in found] + sorted(found - set(words.QUANTITIES))
+    return [name for name in words.QUANTITIES if name in found] + sorted(
+        found - set(words.QUANTITIES) - set(words.BESIDE)
+    )
 
 
 def compartments(results: Results) -> list[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from monitor.words import (
+    BESIDE,
     MISSING,
     PATTERNS,
     QUANTITIES,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 # The page takes its words from here, the shared ones too.
 __all__ = [
+    "BESIDE",
     "MISSING",
     "PATTERNS",
     "QUANTITIES",

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import nan
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import ndimage
 
 from monitor import grid
-from monitor._burden import outline
+from monitor._burden import outline, phantomless, scores
 from monitor._burden.outline import Blur, Outline, Place
+from monitor._burden.scores import VARIANTS, agatston, mass_factor
 from monitor.types import Anatomy, Findings, Scan
 
 MARGIN_MM = 2.0
@@ -65,26 +67,11 @@ SHAPE_ERROR = 0.15
 TELLING_MM, TELLING_MM3 = 2.0, 5000.0
 """Least inscribed radius, mm, and greatest volume, mm³, of a piece that is asked for the blur."""
 
+NOWHERE_HU = -1024.0
+"""What a score sees where nothing may count, HU."""
+
 Z95 = 1.959964
 """Normal quantile of two-sided 95 % limits."""
-
-AGATSTON_ROWS_HU: dict[float, tuple[float, float, float, float]] = {
-    70.0: (207.0, 318.0, 477.0, 636.0),
-    80.0: (177.0, 271.0, 408.0, 544.0),
-    100.0: (145.0, 222.0, 334.0, 446.0),
-    120.0: (130.0, 200.0, 300.0, 400.0),
-    135.0: (119.0, 183.0, 274.0, 364.0),
-}
-"""From which HU a region weighs 1, 2, 3 and 4, by kV: Agatston 1990 at 120 kV, Graeni 2018 elsewhere."""
-
-AGATSTON_AREA_MM2 = 1.0
-"""Smallest region of a slice that counts, mm² (Agatston 1990)."""
-
-AGATSTON_SLICE_MM = 3.0
-"""Slice increment of the original score, mm; other increments are scaled to it."""
-
-MASS_MG_PER_CM3_HU = 0.77
-"""Nominal calibration at 120 kV: 100 mg/cm³ of hydroxyapatite is about 130 HU; by scanner 0.7 to 0.85."""
 
 RULES = {
     "volume_mm3": "volume:blurred-outline,margin=2mm,v3",
@@ -92,8 +79,16 @@ RULES = {
     "mass_mg": "mass:excess,nominal=0.77mg/cm3/HU@120kV,v3",
     "threshold_volume_mm3": "threshold-volume:max(130@120kV,tissue+4.3SD),3D26,v1",
     "envelope_mm3": "envelope:closed-filled,v3",
-    "agatston": "agatston:2D8,>=1mm2,peak-in-slice,increment/3mm,kVp-rows,v1",
+    **{name: variant.rule_id for name, variant in VARIANTS.items()},
     "n_lesions": "count:volume>0,v1",
+    "n_regions": "count:regions-with-volume>0,region=side+compartment-that-ever-held-a-lesion-in-this-part-of-the-body,"
+    "untold-is-one,evaluable=share-of-them-with-a-lesion-or-wholly-seen,v1",
+    "threshold_volume_iso_mm3": "threshold-volume:max(130@120kV,tissue+4.3SD),linear-to-isotropic,in=lesion+2mm,v1",
+    "threshold_mass_mg": "mass:sum-of-HU-of-threshold-volume(mean-HU*volume),no-background,"
+    "nominal=0.77mg/cm3/HU@120kV,v1",
+    "spatially_weighted_mm3": "spatially-weighted:normal-CDF(mean=HU-of-100mg/cm3-at-nominal-0.77mg/cm3/HU@120kV,"
+    "SD=noise-of-scan),no-phantom,5-point-in-plane-0.2,times-voxel-volume,unknown-kVp=120,in=lesion+2mm,v1",
+    "mass_tissue_mg": f"mass:excess,nominal=0.77mg/cm3/HU@120kV,{phantomless.RULE},v1",
 }
 """What is needed to repeat each quantity, beside the threshold and acquisition in table ``visits``."""
 
@@ -103,13 +98,24 @@ UNITS = {
     "mass_mg": "mg",
     "threshold_volume_mm3": "mm3",
     "envelope_mm3": "mm3",
-    "agatston": "1",
+    **dict.fromkeys(VARIANTS, "1"),
     "n_lesions": "1",
+    "n_regions": "1",
+    "threshold_volume_iso_mm3": "mm3",
+    "threshold_mass_mg": "mg",
+    "spatially_weighted_mm3": "mm3",
+    "mass_tissue_mg": "mg",
 }
 """Units of the quantities, as the tables print them."""
 
 
-PARTS = (outline,)
+COUNTS = ("n_lesions", "n_regions")
+"""Quantities that are counted over lesions; the others are sums."""
+
+SUMMED = tuple(name for name in RULES if name not in COUNTS)
+"""Quantities that each piece has, and that a resolved lesion has 0 of."""
+
+PARTS = (outline, scores, phantomless)
 """The modules of the package beside this one: their thresholds go into ``run.json``."""
 
 
@@ -131,6 +137,11 @@ class _Piece:
         return self.place.hu - self.outline.tissue_hu
 
     @property
+    def over_threshold(self) -> np.ndarray:
+        """Voxels of the piece at or above the scan's threshold."""
+        return self.place.mineral & (self.place.hu >= self.threshold_hu)
+
+    @property
     def region(self) -> np.ndarray:
         """Where mineral or its blur is seen."""
         return self.place.room & ((self.outline.share > outline.SEEN / 2) | self.place.mineral)
@@ -143,7 +154,8 @@ def measure(scan: Scan, anatomy: Anatomy, findings: Findings) -> pd.DataFrame:
     -------
     DataFrame
         A row a piece, ``label`` ascending: volume_mm3 with volume_lo_mm3 and volume_hi_mm3, volume_rule, envelope_mm3,
-        threshold_volume_mm3, excess_hu_mm3 with its SD, mass_mg, calibration, agatston, mean_hu, peak_hu
+        threshold_volume_mm3, excess_hu_mm3 with its SD, mass_mg, calibration, agatston and its variants,
+        threshold_volume_iso_mm3, threshold_mass_mg, spatially_weighted_mm3, mass_tissue_mg, mean_hu, peak_hu
         and the centroid x_mm, y_mm, z_mm (LPS).
 
     Notes
@@ -165,11 +177,15 @@ def measure(scan: Scan, anatomy: Anatomy, findings: Findings) -> pd.DataFrame:
         float(thick) if np.isfinite(thick) else float(scan.spacing_zyx_mm[0]),
     )
     factor = noise_correlation(scan, anatomy)
+    kvp = scan.acquisition.kvp
+    steep = phantomless.slope(phantomless.measured(scan, anatomy, findings), kvp) if places else nan
     rows = []
     for label, (near, place, on_bone) in places.items():
         fitted = outline.fit(place, blur)
         piece = _Piece(place, fitted, blur, factor, scan.voxel_volume_mm3, findings.threshold_hu, on_bone)
-        rows.append({"label": label, **_amounts(piece, scan), **_centre(piece, scan, near)})
+        amounts = {**_amounts(piece, kvp), **_scores(piece, kvp)}
+        amounts["mass_tissue_mg"] = amounts["mass_mg"] * steep
+        rows.append({"label": label, **amounts, **_centre(piece, scan, near)})
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -206,7 +222,11 @@ COLUMNS = [
     "excess_repeat_sd_hu_mm3",
     "mass_mg",
     "calibration",
-    "agatston",
+    *VARIANTS,
+    "threshold_volume_iso_mm3",
+    "threshold_mass_mg",
+    "spatially_weighted_mm3",
+    "mass_tissue_mg",
     "mean_hu",
     "peak_hu",
     "x_mm",
@@ -228,54 +248,6 @@ def noise_correlation(scan: Scan, anatomy: Anatomy) -> float:
         return 1.0
     white = 1 / (4 * np.pi)  # in-plane Gaussian of SD 1 voxel: the sum of its squared weights
     return float(np.clip((smooth / raw) ** 2 / white, 1.0, 30.0))
-
-
-def agatston(hu: np.ndarray, spacing_zyx_mm: np.ndarray, *, kvp: float = 120.0) -> float:
-    """Return the Agatston score of an image part.
-
-    Regions of a slice joined over edges and corners, at least 1 mm², weigh 1 to 4 by their peak in that
-    slice; area times weight is summed over slices and scaled by slice increment over 3 mm.
-
-    Parameters
-    ----------
-    hu : (z, y, x) array
-        HU; everything at or above the row's first value counts.
-    spacing_zyx_mm : (3,) array
-    kvp : float
-        Tube voltage; NaN is taken as 120 kV, a voltage without a row gives NaN.
-
-    Examples
-    --------
-    A square of 2 x 2 mm at 250 HU in one slice of 3 mm weighs 2: 4 mm² times 2.
-
-    >>> image = np.zeros((1, 6, 6)); image[0, 1:3, 1:3] = 250
-    >>> agatston(image, np.array([3.0, 1.0, 1.0]))
-    8.0
-    >>> agatston(image, np.array([1.5, 1.0, 1.0]))
-    4.0
-    """
-    row = AGATSTON_ROWS_HU.get(120.0 if np.isnan(kvp) else float(kvp))
-    if row is None:
-        return nan
-    area_mm2 = float(np.prod(spacing_zyx_mm[1:]))
-    structure = np.zeros((3, 3, 3), bool)
-    structure[1] = True
-    labels, count = ndimage.label(hu >= row[0], structure=structure)
-    if count == 0:
-        return 0.0
-    areas = np.bincount(labels.ravel())[1:] * area_mm2
-    peaks = np.asarray(ndimage.maximum(hu, labels, np.arange(1, count + 1)))
-    weights = np.searchsorted(np.array(row), peaks, side="right")
-    scored = areas >= AGATSTON_AREA_MM2 - 1e-9
-    return float(np.sum(areas[scored] * weights[scored]) * spacing_zyx_mm[0] / AGATSTON_SLICE_MM)
-
-
-def mass_factor(kvp: float) -> tuple[float, str]:
-    """Return mg per HU mm³ and the calibration's name: nominal where the voltage has a row, else none and NaN."""
-    row = AGATSTON_ROWS_HU.get(float(kvp))
-    if row is None:
-        return nan, "none"
-    return MASS_MG_PER_CM3_HU * AGATSTON_ROWS_HU[120.0][0] / row[0] / 1000, "nominal"
 
 
 def _place_of(scan: Scan, anatomy: Anatomy, findings: Findings, label: int, box: tuple[slice, ...]) -> Place:
@@ -308,13 +280,12 @@ def _on_bone(place: Place, skeleton: np.ndarray) -> float:
     return float((grid.distance_mm(skeleton, place.spacing_zyx_mm)[surface] <= MARGIN_MM).mean())
 
 
-def _amounts(piece: _Piece, scan: Scan) -> dict[str, object]:
+def _amounts(piece: _Piece, kvp: float) -> dict[str, Any]:
     voxel, place = piece.voxel_mm3, piece.place
     excess = float(piece.contrast_hu[piece.region].sum() * voxel)
     sd, repeat_sd = _excess_sds(piece, excess)
     volume, volume_sd, volume_repeat_sd, low, high, share, rule = _volume(piece, excess, sd)
-    factor, calibration = mass_factor(scan.acquisition.kvp)
-    counted = np.where(place.room, place.hu, -1024)
+    factor, calibration = mass_factor(kvp)
     return {
         "volume_mm3": volume,
         "volume_lo_mm3": low,
@@ -323,15 +294,31 @@ def _amounts(piece: _Piece, scan: Scan) -> dict[str, object]:
         "volume_repeat_sd_mm3": volume_repeat_sd,
         "volume_rule": rule,
         "envelope_mm3": max(volume, _envelope(piece, share)),
-        "threshold_volume_mm3": float((place.mineral & (place.hu >= piece.threshold_hu)).sum() * voxel),
+        "threshold_volume_mm3": float(piece.over_threshold.sum() * voxel),
         "excess_hu_mm3": excess,
         "excess_sd_hu_mm3": sd,
         "excess_repeat_sd_hu_mm3": repeat_sd,
         "mass_mg": excess * factor,
         "calibration": calibration,
-        "agatston": agatston(counted, place.spacing_zyx_mm, kvp=scan.acquisition.kvp),
         "mean_hu": float(place.hu[place.mineral].mean()),
         "peak_hu": float(place.hu[place.mineral].max()),
+    }
+
+
+def _scores(piece: _Piece, kvp: float) -> dict[str, float]:
+    """Return what the programs of the field would count of a piece."""
+    place = piece.place
+    counted = np.where(place.room, place.hu, NOWHERE_HU)
+    spacing = place.spacing_zyx_mm
+    return {
+        **{name: agatston(counted, spacing, kvp=kvp, variant=variant) for name, variant in VARIANTS.items()},
+        "threshold_volume_iso_mm3": scores.isotropic_volume_mm3(
+            place.hu, place.room, spacing, threshold_hu=piece.threshold_hu
+        ),
+        "threshold_mass_mg": float(place.hu[piece.over_threshold].sum()) * piece.voxel_mm3 * mass_factor(kvp)[0],
+        "spatially_weighted_mm3": scores.spatially_weighted_mm3(
+            place.hu, place.room, spacing, kvp=kvp, noise_hu=place.noise_hu
+        ),
     }
 
 
@@ -424,7 +411,7 @@ def _centre(piece: _Piece, scan: Scan, box: tuple[slice, ...]) -> dict[str, floa
     return {"x_mm": float(x), "y_mm": float(y), "z_mm": float(z)}
 
 
-def totals(lesions: pd.DataFrame) -> pd.DataFrame:
+def totals(lesions: pd.DataFrame, regions: pd.DataFrame | None = None) -> pd.DataFrame:
     """Sum the lesions of one visit by compartment and in all.
 
     Parameters
@@ -432,32 +419,75 @@ def totals(lesions: pd.DataFrame) -> pd.DataFrame:
     lesions : DataFrame
         Rows of one visit: status, compartment, the quantities, volume_lo_mm3, volume_hi_mm3, volume_sd_mm3 and
         excess_sd_hu_mm3. A lesion that is not in the field makes its sums not evaluable.
+    regions : DataFrame, optional
+        The patient's known regions at this visit, as ``regions_of`` returns them; without, those of these lesions.
 
     Returns
     -------
     DataFrame
         Rows of table ``burden`` without patient, visit and date, and ``sd``.
     """
-    groups = {"total": lesions}
-    groups.update({str(name): part for name, part in lesions.groupby("compartment") if name})
-    return pd.DataFrame([row for name, part in groups.items() for row in _sums(name, part)])
+    known = regions_of(lesions) if regions is None else regions
+    groups = {"total": (lesions, known)}
+    for name, part in lesions.groupby("compartment"):
+        if name:
+            groups[str(name)] = part, known[known["compartment"] == name]
+    return pd.DataFrame([row for name, both in groups.items() for row in _sums(name, *both)])
 
 
-def _sums(compartment: str, lesions: pd.DataFrame) -> list[dict[str, object]]:
+def regions_of(lesions: pd.DataFrame) -> pd.DataFrame:
+    """Return the regions of lesions, and which of them hold mineral at one visit.
+
+    Parameters
+    ----------
+    lesions : DataFrame
+        Rows of one visit: compartment, status, volume_mm3 and perhaps side, of every lesion that the record knows.
+
+    Returns
+    -------
+    DataFrame
+        A row a pair of compartment and side, what is not told being a word too; ``involved`` is True where a lesion is
+        present, False where all are gone and their places were seen, missing where that cannot be told.
+
+    Examples
+    --------
+    >>> rows = [("skin", "left", "stable", 9.0), ("skin", "left", "not_in_field", nan),
+    ...         ("skin", "right", "resolved", 0.0), ("organ", "left", "not_in_field", nan)]
+    >>> found = regions_of(pd.DataFrame(rows, columns=["compartment", "side", "status", "volume_mm3"]))
+    >>> [*found["compartment"]], [*found["side"]], found["involved"].astype(object).tolist()
+    (['organ', 'skin', 'skin'], ['left', 'left', 'right'], [<NA>, True, False])
+    """
+    known = lesions[lesions["status"] != "merged"].reindex(columns=["compartment", "side", "status", "volume_mm3"])
+    known = known.assign(**{name: known[name].astype(object).fillna("") for name in ("compartment", "side")})
+    rows = []
+    for (compartment, side), part in known.groupby(["compartment", "side"], sort=True):
+        present = bool((part["volume_mm3"] > 0).any())
+        hidden = bool((part["status"] == "not_in_field").any())
+        rows.append((compartment, side, pd.NA if hidden and not present else present))
+    table = pd.DataFrame(rows, columns=["compartment", "side", "involved"])
+    return table.astype({"involved": "boolean"})
+
+
+def _sums(compartment: str, lesions: pd.DataFrame, regions: pd.DataFrame) -> list[dict[str, object]]:
     """Return one row a quantity; what the model leaves out, and open lower limits, add up over lesions."""
     known = lesions[lesions["status"] != "merged"]
     seen = known[known["status"] != "not_in_field"]
-    evaluable = len(seen) / len(known) if len(known) else 1.0
     rows: list[dict[str, object]] = []
     for quantity, rule in RULES.items():
-        observed, sd = _sum(seen, quantity)
+        evaluable = len(seen) / len(known) if len(known) else 1.0
+        if quantity == "n_regions":
+            evaluable = float(regions["involved"].notna().mean()) if len(regions) else 1.0
+            observed, sd = float(regions["involved"].sum()), nan
+        else:
+            observed, sd = _sum(seen, quantity)
         value = observed if evaluable == 1.0 else nan
+        low = value - _open_start(seen, quantity) - Z95 * sd
         rows.append(
             {
                 "compartment": compartment,
                 "quantity": quantity,
                 "value": value,
-                "lo": max(0.0, value - _open_start(seen, quantity) - Z95 * sd) if np.isfinite(value) else nan,
+                "lo": max(0.0, low) if np.isfinite(low) else nan,
                 "hi": value + _open_end(seen, quantity) + Z95 * sd,
                 "unit": UNITS[quantity],
                 "rule_id": rule,
@@ -477,12 +507,14 @@ def _sum(seen: pd.DataFrame, quantity: str) -> tuple[float, float]:
     total = float(present[quantity].sum(skipna=False)) if len(present) else 0.0
     if quantity == "volume_mm3":
         sds, common = present["volume_sd_mm3"], EDGE_ERROR
-    elif quantity == "excess_hu_mm3":
-        sds, common = present["excess_sd_hu_mm3"], MODEL_ERROR
-    elif quantity == "mass_mg":
-        sds, common = present["excess_sd_hu_mm3"] * present["mass_mg"] / present["excess_hu_mm3"], MODEL_ERROR
+    elif quantity in ("excess_hu_mm3", "mass_mg", "mass_tissue_mg"):
+        sds, common = present["excess_sd_hu_mm3"] * present[quantity] / present["excess_hu_mm3"], MODEL_ERROR
     else:
         return total, nan
+    if quantity == "mass_tissue_mg":
+        # One line is drawn for all lesions of a scan.
+        slope = phantomless.SLOPE_SD
+        sds, common = (sds**2 + (slope * present[quantity]) ** 2) ** 0.5, float(np.hypot(common, slope))
     # What the model leaves out is alike in all lesions of a scan; the rest of their errors is not.
     shared = (common * present[quantity]).clip(upper=sds)
     own = sds**2 - shared**2

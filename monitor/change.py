@@ -170,7 +170,7 @@ def spread(before: Mapping[str, float], after: Mapping[str, float], *, alike: bo
     (5.0, 42.4)
     """
     errors = [one.get("repeat_sd", one["sd"]) if alike else one["sd"] for one in (before, after)]
-    return float(np.hypot(*errors))
+    return float(np.hypot(errors[0], errors[1]))
 
 
 def compare(

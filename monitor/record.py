@@ -43,7 +43,7 @@ _ERRORS = {
 }
 """SDs of an amount: all that errs, and what differs from scan to scan."""
 
-_AMOUNTS = ("volume_mm3", "envelope_mm3", "threshold_volume_mm3", "excess_hu_mm3", "mass_mg", "agatston")
+_AMOUNTS = burden.SUMMED
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def of_patient(
     visit_rows = _visit_rows(known, place, rows)
     size = {one.visit.visit_id: growth.size_on(sizes, pd.Timestamp(one.visit.date)) for one in known}
     norms = _norms(known, place, size)
-    amounts = _burden_rows(known, rows, norms)
+    amounts = _burden_rows(known, place, rows, norms)
     changes = _change_rows(known, visit_rows, rows, size, norms)
     rows["status"] = _statuses(known, rows, changes)
     wanted = {one.key: _wanted(rows, one.key) for one in known}
@@ -225,14 +225,10 @@ def over_regions(amounts: pd.DataFrame) -> pd.DataFrame:
     if not amounts.duplicated(keys).any():
         return amounts
     rows = []
+    most = amounts.groupby(keys).size().groupby(level=["patient_id", "compartment", "quantity"]).max()
     for _, part in amounts.groupby(keys, sort=False):
         first = part.iloc[0].to_dict()
-        regions = amounts[
-            (amounts["patient_id"] == first["patient_id"])
-            & (amounts["compartment"] == first["compartment"])
-            & (amounts["quantity"] == first["quantity"])
-        ]
-        expected = regions.groupby("visit_id").size().max()
+        expected = int(most[first["patient_id"], first["compartment"], first["quantity"]])
         value = part["value"].sum(skipna=False) if len(part) == expected else nan
         rows.append(
             {
@@ -515,17 +511,56 @@ def _norms(known: list[_Known], place: dict[tuple[str, str], _Place], sizes: dic
     return {visit: [norm for norm in norms if norm.suffix in told] for visit, norms in found.items()}
 
 
-def _burden_rows(known: list[_Known], rows: pd.DataFrame, norms: _Norms) -> pd.DataFrame:
+def _burden_rows(
+    known: list[_Known], place: dict[tuple[str, str], _Place], rows: pd.DataFrame, norms: _Norms
+) -> pd.DataFrame:
     parts = []
     for visit_id in dict.fromkeys(one.visit.visit_id for one in known):
-        one = next(one for one in known if one.visit.visit_id == visit_id)
-        sums = burden.totals(rows[rows["visit_id"] == visit_id])
+        scans = [one for one in known if one.visit.visit_id == visit_id]
+        one = scans[0]
+        here = rows[rows["visit_id"] == visit_id]
+        sums = burden.totals(here, burden.regions_of(pd.concat([here, _elsewhen(scans, place, rows)])))
         own = sums[sums["quantity"].isin(NORMALISED)]
         sums = pd.concat([sums, *(_divided(own, norm) for norm in norms[visit_id])], ignore_index=True)
         rule = _rule_beside(_acquired(one))
         rows_here = [{**one.common(), **row, "rule_id": row["rule_id"] + rule} for row in sums.to_dict("records")]
         parts.append(pd.DataFrame(rows_here))
     return pd.concat(parts, ignore_index=True)
+
+
+def _elsewhen(scans: list[_Known], place: dict[tuple[str, str], _Place], rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the lesions that have no row at a visit, as this visit shows their places.
+
+    One that came later, or merged before, is gone here where a scan of the visit saw its place; where it could not
+    have been told, or the visit has no place, it is not in the field.
+    """
+    visit_id = scans[0].visit.visit_id
+    here = set(rows.loc[(rows["visit_id"] == visit_id) & (rows["status"] != "merged"), "lesion_id"].dropna())
+    found: list[dict[str, object]] = []
+    for lesion_id, own in rows[rows["lesion_id"].notna()].groupby("lesion_id"):
+        if lesion_id in here:
+            continue
+        seen = _told(scans, own) and _shows(scans, place, own)
+        status, volume = ("resolved", 0.0) if seen else ("not_in_field", nan)
+        where = {name: own[name].iloc[0] for name in ("compartment", "side")}
+        found.append({**where, "status": status, "volume_mm3": volume})
+    return pd.DataFrame(found, columns=["compartment", "side", "status", "volume_mm3"])
+
+
+def _told(scans: list[_Known], own: pd.DataFrame) -> bool:
+    """Tell whether a visit without a lesion says so: not before one that no earlier scan could have told."""
+    return scans[0].years >= own["years"].min() or own["status"].iloc[0] != "first_seen"
+
+
+def _shows(scans: list[_Known], place: dict[tuple[str, str], _Place], own: pd.DataFrame) -> bool:
+    """Tell whether a scan of a visit sees the place of a lesion, as it was first seen."""
+    there = own[own["x_mm"].notna()]
+    if there.empty:
+        return False
+    first = there.iloc[0]
+    own_place = place[str(first["visit_id"]), str(first["scan_id"])]
+    point = own_place.to_baseline(_point({name: first[name] for name in ("x_mm", "y_mm", "z_mm")}))
+    return any(bool(one.sees(place[one.key].from_baseline(point))[0]) for one in scans if one.key in place)
 
 
 def _divided(sums: pd.DataFrame, norm: Norm) -> pd.DataFrame:

@@ -160,7 +160,7 @@ BURDEN: Schema = (
     Column("hi", NUMBER, "", "upper 95 % limit"),
     _UNIT,
     _RULE,
-    Column("evaluable", NUMBER, "1", "fraction of known lesions that lie in the field"),
+    Column("evaluable", NUMBER, "1", "fraction of known lesions (of n_regions: regions) that lie in the field"),
     Column("value_observed", NUMBER, "", "the amount of what was in the field"),
 )
 

@@ -34,6 +34,7 @@ QUANTITIES = {
     "mass_mg": "Mass",
     "agatston": "Agatston score",
     "n_lesions": "Lesions",
+    "n_regions": "Regions involved",
     "threshold_volume_mm3": "Volume above the threshold",
     "envelope_mm3": "Envelope volume",
     "volume_mm3_per_m2": "Volume of mineral per body surface",
@@ -42,6 +43,20 @@ QUANTITIES = {
     "excess_hu_mm3_per_growth": "Excess HU less the body's growth",
 }
 """Quantities by the names of the tables, in the order in which they are offered."""
+
+BESIDE = {
+    "agatston_130hu": "Agatston score, bins of 120 kV at any voltage",
+    "agatston_4px": "Agatston score, regions of 4 pixels",
+    "agatston_2d4": "Agatston score, regions joined over edges",
+    "agatston_3d_peak": "Agatston score, peak of the lesion",
+    "agatston_unscaled": "Agatston score, not scaled to 3 mm",
+    "agatston_2d4_unscaled": "Agatston score, regions joined over edges, not scaled to 3 mm",
+    "threshold_volume_iso_mm3": "Volume above the threshold, interpolated",
+    "threshold_mass_mg": "Mass above the threshold",
+    "spatially_weighted_mm3": "Spatially weighted calcium score",
+    "mass_tissue_mg": "Mass, HU scale by air, fat and muscle",
+}
+"""Quantities that tables and exports hold so that a site can match its own; page and report do not offer them."""
 
 VERDICTS = {
     "increased": Mark("▲", "increased", "more"),
@@ -140,7 +155,7 @@ def quantity_name(quantity: str) -> str:
     >>> quantity_name("mass_mg"), quantity_name("serum_calcium")
     ('Mass', 'serum calcium')
     """
-    return QUANTITIES.get(quantity, quantity.replace("_", " "))
+    return {**QUANTITIES, **BESIDE}.get(quantity, quantity.replace("_", " "))
 
 
 def number(value: Any, *, sign: bool = False) -> str:

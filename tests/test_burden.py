@@ -321,6 +321,63 @@ def test_compartments_add_up_to_the_total():
     assert isnan(total(partly, compartment="2")["value"])
 
 
+def test_a_sum_without_an_error_has_no_limits():
+    """Scores have no error model: both limits are missing, and so is neither that of volume."""
+    for quantity in (
+        "agatston",
+        "agatston_4px",
+        "spatially_weighted_mm3",
+        "threshold_mass_mg",
+        "n_lesions",
+        "n_regions",
+    ):
+        found = total(rows({}, {}), quantity)
+        assert isnan(found["lo"])
+        assert isnan(found["hi"])
+    assert np.isfinite(total(rows({}, {}))[["lo", "hi"]].astype(float)).all()
+
+
+@pytest.mark.parametrize("quantity", burden.SUMMED)
+def test_absent_is_nothing_and_unseen_is_unknown_in_every_sum(quantity):
+    """A resolved lesion counts 0, one out of the field makes the sum missing and keeps what was seen."""
+    plain = dict.fromkeys(burden.SUMMED, 10.0)
+    gone = {**dict.fromkeys(burden.SUMMED, 0.0), "status": "resolved", "volume_sd_mm3": 0.0, "excess_sd_hu_mm3": 0.0}
+    assert total(rows(plain, gone), quantity)["value"] == 10.0
+    found = total(rows(plain, plain, UNSEEN), quantity)
+    assert isnan(found["value"])
+    assert (found["value_observed"], found["evaluable"]) == (20.0, pytest.approx(2 / 3))
+
+
+def test_the_mass_by_tissue_has_the_error_of_its_line():
+    """Closed form: 1 % of the slope is common to all lesions and adds to the model's 3 %, in quadrature."""
+    one = {"mass_tissue_mg": 0.80, "excess_sd_hu_mm3": 50.0}
+    shared = 2 * 0.80 * np.hypot(burden.MODEL_ERROR, 0.01)
+    own = np.sqrt(2) * 0.80 * np.sqrt(0.05**2 + 0.01**2 - np.hypot(burden.MODEL_ERROR, 0.01) ** 2)
+    assert total(rows(one, one), "mass_tissue_mg")["sd"] == pytest.approx(np.hypot(shared, own))
+
+
+def test_regions_involved_of_those_known():
+    """A region with a lesion is involved, one whose places were seen is not, one that was not seen makes it missing."""
+    left, right = {"compartment": "skin", "side": "left"}, {"compartment": "skin", "side": "right"}
+    organ = {"compartment": "organ", "side": "left"}
+    sided = [{**left}, {**left}, {**right, **GONE}, {**organ}]
+    table = rows(*sided).assign(side=[one["side"] for one in sided])
+    found = total(table, "n_regions")
+    assert (found["value"], found["evaluable"], found["unit"]) == (2.0, 1.0, "1")
+    assert total(table, "n_regions", "skin")["value"] == 1.0
+
+    hidden = [{**left}, {**left, **UNSEEN}, {**right, **UNSEEN}, {**organ}]
+    known = rows(*hidden).assign(side=[one["side"] for one in hidden])
+    found = total(known, "n_regions")
+    assert isnan(found["value"])
+    assert (found["value_observed"], found["evaluable"]) == (2.0, pytest.approx(2 / 3))
+    # The regions of the whole record count, where they are given.
+    more = burden.totals(rows({**left}), burden.regions_of(known)).set_index(["compartment", "quantity"])
+    assert more.loc[("total", "n_regions"), "evaluable"] == pytest.approx(2 / 3)
+    assert more.loc[("skin", "n_regions"), "evaluable"] == pytest.approx(1 / 2)
+    assert more.loc[("total", "n_lesions"), "evaluable"] == 1.0
+
+
 def test_noise_correlation_tells_white_from_smoothed():
     """White noise has a factor near 1; noise smoothed by 1 voxel in the slice sums up to some ten times more."""
     rng = np.random.default_rng(1)

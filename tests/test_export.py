@@ -17,8 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from monitor import burden, store, tables
 from monitor import export as package
-from monitor import store, tables
 from monitor.export import export, workbook
 from monitor.export.dictionary import data_dictionary, sheet
 from monitor.export.redcap import HEADERS, NAME_LENGTH, field_names
@@ -301,6 +301,27 @@ def test_two_rules_for_one_quantity_keep_both_numbers():
     found = {name: tables.empty(name) for name in tables.SCHEMAS}
     wide = visits_wide(found | {"burden": tables.check(pd.DataFrame(rows), "burden")}).table
     assert wide[["agatston", "agatston_rule2"]].iloc[0].tolist() == [1.0, 2.0]
+
+
+def test_what_stands_beside_the_score_is_exported():
+    """Every quantity that is measured has its columns, under names that REDCap takes and no two share."""
+    row = {"patient_id": "P1", "visit_id": "V1", "compartment": "total", "evaluable": 1.0}
+    rows = [{**row, "quantity": name, "unit": burden.UNITS[name], "value": 1.0} for name in burden.RULES]
+    found = {name: tables.empty(name) for name in tables.SCHEMAS}
+    wide = visits_wide(found | {"burden": tables.check(pd.DataFrame(rows), "burden")})
+    assert (wide.table[list(burden.RULES)] == 1.0).all(axis=None)
+    names = field_names(column.name for column in wide.columns)
+    assert len(set(names)) == len(names)
+    assert max(map(len, names)) <= NAME_LENGTH
+
+
+def test_regions_that_are_unknown_do_not_hide_lesions():
+    """``evaluable`` of the wide table is that of lesions: a region of which nothing is known does not lower it."""
+    row = {"patient_id": "P1", "visit_id": "V1", "compartment": "total", "unit": "1"}
+    rows = [{**row, "quantity": "n_lesions", "evaluable": 1.0}, {**row, "quantity": "n_regions", "evaluable": 0.5}]
+    found = {name: tables.empty(name) for name in tables.SCHEMAS}
+    wide = visits_wide(found | {"burden": tables.check(pd.DataFrame(rows), "burden")}).table
+    assert wide["evaluable"].tolist() == [1.0]
 
 
 @settings(QUICK, max_examples=8)

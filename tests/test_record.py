@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from monitor import record, store, tables
+from monitor import burden, record, store, tables
 
 
 def test_years_are_of_365_and_a_quarter_days() -> None:
@@ -161,3 +162,81 @@ def test_described_lesions_stand_in_the_table(limb_results: store.Results) -> No
     assert set(there["compartment"]) <= {"muscle_or_fascia", "periarticular"}
     assert set(there["pattern"]) <= {"nodular", "indeterminate"}
     assert set(there["kind"]) == {"indeterminate"}
+
+
+class _Through:
+    """A registration that changes nothing."""
+
+    def to_baseline(self, points_mm: np.ndarray) -> np.ndarray:
+        return points_mm
+
+    from_baseline = to_baseline
+
+
+def scan_at(visit_id: str, years: float, to_mm: float) -> SimpleNamespace:
+    """Return what the record knows of a scan that sees all below ``to_mm`` along z."""
+    visit = SimpleNamespace(visit_id=visit_id, scan_id="")
+    return SimpleNamespace(visit=visit, key=(visit_id, ""), years=years, sees=lambda points: points[:, 2] < to_mm)
+
+
+def lesion_rows(*rows: tuple[str, float, int | None, str, float, float, str]) -> pd.DataFrame:
+    """Return rows visit_id, years, lesion_id, status, volume_mm3, z_mm, side."""
+    names = ["visit_id", "years", "lesion_id", "status", "volume_mm3", "z_mm", "side"]
+    table = pd.DataFrame(rows, columns=names).assign(scan_id="", compartment="skin", x_mm=0.0, y_mm=0.0)
+    table["x_mm"] = table["x_mm"].where(table["z_mm"].notna())
+    return table.astype({"lesion_id": "Int64"})
+
+
+def elsewhen(scan: SimpleNamespace, rows: pd.DataFrame, placed: bool = True) -> list[tuple[str, str]]:
+    """Return side and status of the lesions that have no row at a visit."""
+    keys = {("V0", ""), ("V1", ""), *([scan.key] if placed else [])} - (set() if placed else {scan.key})
+    found = record._elsewhen([scan], dict.fromkeys(keys, _Through()), rows)
+    return list(zip(found["side"], found["status"], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("status", "to_mm", "told"),
+    [("new", 9.0, "resolved"), ("new", 2.0, "not_in_field"), ("first_seen", 9.0, "not_in_field")],
+)
+def test_before_a_lesion_its_region_is_empty_or_unknown(status: str, to_mm: float, told: str) -> None:
+    """A scan that saw the place of what came later held nothing there; one that did not, or could not tell, is mute."""
+    rows = lesion_rows(("V1", 1.0, 1, status, 9.0, 5.0, "left"))
+    assert elsewhen(scan_at("V0", 0.0, to_mm), rows) == [("left", told)]
+    assert elsewhen(scan_at("V1", 1.0, to_mm), rows) == []
+
+
+def test_a_merged_lesion_leaves_its_region() -> None:
+    """What went into another counts with that one: its own region is empty where its place is seen, from then on."""
+    rows = lesion_rows(
+        ("V0", 0.0, 1, "baseline", 9.0, 5.0, "left"),
+        ("V0", 0.0, 2, "baseline", 99.0, 6.0, "midline"),
+        ("V1", 1.0, 1, "merged", np.nan, np.nan, "left"),
+        ("V1", 1.0, 2, "present", 108.0, 6.0, "midline"),
+        ("V2", 2.0, 2, "present", 108.0, 6.0, "midline"),
+    )
+    for visit_id, years in (("V1", 1.0), ("V2", 2.0)):
+        assert elsewhen(scan_at(visit_id, years, 9.0), rows) == [("left", "resolved")]
+        assert elsewhen(scan_at(visit_id, years, 2.0), rows) == [("left", "not_in_field")]
+
+
+def test_a_visit_without_a_place_tells_no_region_empty() -> None:
+    """Its pieces have no identity: of the known lesions nothing is said; one that was never located stays unknown."""
+    rows = lesion_rows(("V0", 0.0, 1, "baseline", 9.0, 5.0, "left"), ("V1", 1.0, None, "first_seen", 9.0, 5.0, "right"))
+    assert elsewhen(scan_at("V1", 1.0, 9.0), rows, placed=False) == [("left", "not_in_field")]
+    nowhere = lesion_rows(("V0", 0.0, 1, "not_in_field", np.nan, np.nan, "left"))
+    assert elsewhen(scan_at("V1", 1.0, 9.0), nowhere) == [("left", "not_in_field")]
+
+
+def test_visits_without_any_lesion_have_all_sums() -> None:
+    """Nothing is known: 0 of everything. A lesion that came later: 0 too, and its region was seen."""
+    scan = scan_at("V0", 0.0, 9.0)
+    place = dict.fromkeys([("V0", ""), ("V1", "")], _Through())
+    nothing = record._lesion_rows([], place, pd.DataFrame(columns=["visit_id", "lesion_id"]))
+    later = lesion_rows(("V1", 1.0, 1, "new", 9.0, 5.0, "left"))
+    for rows, regions in ((nothing, 0), (later, 1)):
+        here = nothing[nothing["visit_id"] == "V0"]
+        known = burden.regions_of(pd.concat([here, record._elsewhen([scan], place, rows)]))
+        sums = burden.totals(here, known)
+        assert len(known) == regions
+        assert sums["quantity"].tolist() == list(burden.RULES)
+        assert (sums[["value", "evaluable"]] == [0.0, 1.0]).all(axis=None)

@@ -249,6 +249,17 @@ def test_only_part_was_in_the_field(tmp_path):
     assert "Change from the baseline (V1, 2024-01-01) in the field common to both visits: +20 mm³" in page.text
 
 
+def test_the_report_names_the_rules_of_what_it_shows(tmp_path):
+    """The score's rule stands in the report, those of its variants in the tables."""
+    own = {"patient_id": "P1", "visit_id": "V1", "compartment": "total", "date": "2024-01-01", "years": 0.0}
+    both = [{**own, "quantity": name, "rule_id": f"by-{name}", "value": 1.0} for name in ("agatston", "agatston_2d4")]
+    visits = [{"patient_id": "P1", "visit_id": "V1", "date": "2024-01-01", "years": 0.0}]
+    folder = published(tmp_path / "r", visits=visits, burden=both, patients=[{"patient_id": "P1"}])
+    page = page_of(folder, "P1", tmp_path)
+    assert "by-agatston" in page.text
+    assert "by-agatston_2d4" not in page.text
+
+
 def test_what_the_study_says_cannot_become_markup(tmp_path):
     """Names, reasons and compartments are text, whatever stands in them."""
     bad = "<script>alert(1)</script><img src=x onerror=y>\"'"

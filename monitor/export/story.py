@@ -535,9 +535,10 @@ def refused_grid(one: Patient) -> Grid:
 
 
 def rules(one: Patient) -> list[tuple[str, str]]:
-    """Return the rule by which each quantity was measured."""
+    """Return the rule by which each quantity was measured; those that stand beside them are left to the tables."""
     own = one.tables["burden"][["quantity", "rule_id"]].dropna().drop_duplicates()
-    return [(words.quantity_name(name), rule) for name, rule in own.to_numpy().tolist()]
+    shown = own[~own["quantity"].isin(list(words.BESIDE))]
+    return [(words.quantity_name(name), rule) for name, rule in shown.to_numpy().tolist()]
 
 
 def _abreast(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:

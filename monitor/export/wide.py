@@ -195,7 +195,8 @@ def _named(burden: pd.DataFrame) -> pd.DataFrame:
 def _of_totals(burden: pd.DataFrame) -> Part:
     total = burden[burden["compartment"] == "total"]
     evaluable = Column("evaluable", NUMBER, "1", "fraction of known lesions that lie in the field")
-    made: dict[str, pd.Series] = {"evaluable": total.groupby(KEY, sort=False)["evaluable"].min()}
+    of_lesions = total[(total["quantity"] != "n_regions").fillna(True)]
+    made: dict[str, pd.Series] = {"evaluable": of_lesions.groupby(KEY, sort=False)["evaluable"].min()}
     columns = [evaluable]
     for name, own in total.groupby("name", sort=False):
         rows = own.drop_duplicates(KEY).set_index(KEY)

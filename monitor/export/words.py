@@ -8,6 +8,7 @@ import pandas as pd
 
 from monitor import words
 from monitor.words import (
+    BESIDE,
     MISSING,
     QUANTITIES,
     RESEARCH_ONLY,
@@ -24,6 +25,7 @@ from monitor.words import (
 
 # The report takes its words from here, the shared ones too.
 __all__ = [
+    "BESIDE",
     "MISSING",
     "QUANTITIES",
     "RESEARCH_ONLY",

@@ -39,6 +39,16 @@ def test_what_is_not_offered_becomes_the_first(results, nothing):
     assert views.offered(nothing, None, None) == ("volume_mm3", "total")
 
 
+def test_scores_to_match_other_programs_are_left_to_the_tables(results):
+    """The choice does not grow by variants; regions involved, and a quantity without a name, are offered."""
+    burden = results.tables["burden"]
+    names = ["n_regions", "agatston_4px", "mass_tissue_mg", "own_mm"]
+    more = [burden[burden["quantity"] == "agatston"].assign(quantity=name) for name in names]
+    wider = replace(results, tables={**results.tables, "burden": pd.concat([burden, *more], ignore_index=True)})
+    assert views.quantities(wider) == [*views.quantities(results), "n_regions", "own_mm"]
+    assert views.offered(wider, "agatston_4px", None)[0] == "volume_mm3"
+
+
 def test_rows_of_the_figure_are_rows_of_the_table(results):
     """Nothing is added to burden, and conditions filter."""
     burden = results.tables["burden"]
