@@ -8,6 +8,15 @@ from math import isnan, nan
 import numpy as np
 import pandas as pd
 
+from monitor._change import voxels
+from monitor._change.voxels import COLUMNS as EXCHANGED
+from monitor._change.voxels import Side, exchange
+
+__all__ = ["EXCHANGED", "Side", "comparable", "compare", "detectable", "exchange", "pairs", "presence_only"]
+
+PARTS = (voxels,)
+"""The modules of the package beside this one: their thresholds go into ``run.json``."""
+
 Z95 = 1.959964
 """Normal quantile of two-sided 95 % limits."""
 
