@@ -29,6 +29,7 @@ SHAPES: dict[str, Shape] = {
     "arc": Arc(3.0, 0.9, np.deg2rad(230), 20.0),
     "lace": lace(inner_mm=34.0, thickness_mm=1.6, angle_rad=np.deg2rad(52), length_mm=32.0),
     "shell": Shell((6.5, 8.0, 12.0), 1.8),
+    "open shell": Shell((6.5, 8.0, 12.0), 1.8, 0.35),
 }
 
 

@@ -43,11 +43,12 @@ NOISE_SDS = 3.0
 """A voxel is denser or fainter where its mineral differs by more SDs of the noise of both scans than this: of what did
 not change 0.3 % passes by chance."""
 
-DENSITY_ERROR = 0.04
-"""Relative SD of a voxel's density beside noise, where mineral is all that is seen in it."""
+DENSITY_ERROR = 0.03
+"""Relative SD of a voxel's density beside noise, where mineral is all that is seen in it (1 % from pose and grid alone,
+phantom; the rest for what hardens the beam otherwise in another pose)."""
 
-BORDER_ERROR = 0.3
-"""The same for each part of what is seen in it that is tissue."""
+BORDER_ERROR = 0.1
+"""The same for each part of what is seen in it that is tissue: twice what pose and grid alone show (phantom)."""
 
 THIN_ERROR = 0.3
 """Relative SD of the density of a piece that is not resolved: it may as well be thinner and denser."""
