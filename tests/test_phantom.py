@@ -292,7 +292,7 @@ class TestRepeatability:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"scene": "arm"}, "scene must be one of gaci, myositis, jdm, limb; got 'arm'"),
+            ({"scene": "arm"}, "scene must be one of gaci, myositis, jdm, limb, maturing; got 'arm'"),
             ({"warp_mm": 9.0}, "warp_mm must lie in 0 to 4.*got 9"),
             ({"bend_deg": 60.0}, "bend_deg must lie in -10 to 30"),
             ({"scene": "gaci", "bend_deg": 5.0}, "scene without a joint"),
