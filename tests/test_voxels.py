@@ -171,6 +171,15 @@ def test_two_that_merged_are_neither_lost_nor_gained() -> None:
     assert exchange(apart[0], whole, residual_mm=RESIDUAL_MM)["gained_mm3"] > 200.0
 
 
+def test_a_piece_without_volume_weighs_nothing() -> None:
+    """Closed form: what a reader outlined and holds no mineral neither stays nor lends its place to others."""
+    empty = replace(drawn(ball(3.0, (6.0, 0.0, 0.0))), volumes_mm3=(0.0,))
+    far = drawn(ball(3.0, (-6.0, 0.0, 0.0)))
+    both = replace(far, crops=empty.crops + far.crops, volumes_mm3=(0.0, far.volume_mm3), resolved=(True, True))
+    found = exchange(both, replace(empty, volumes_mm3=(50.0,)), residual_mm=RESIDUAL_MM)
+    assert (found["lost_mm3"], found["gained_mm3"], found["unchanged_mm3"]) == (far.volume_mm3, 50.0, 0.0)
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     seeds=st.tuples(st.integers(0, 99), st.integers(0, 99)),

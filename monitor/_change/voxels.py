@@ -159,7 +159,7 @@ def _seen(own: Side, other: Side, residual_mm: float) -> _Seen:
         denser, fainter = _denser(own, number, held, other, points, residual_mm)
         parts.append(np.stack([share / share.sum() * amount, still, still & denser, still & fainter]))
     weight, still, denser, fainter = np.concatenate(parts, axis=1)
-    if not still.any():
+    if not (weight * still).any():
         return _Seen(0.0, 0.0, 0.0)
     # All of it is all of it, whatever the sum's last bit says.
     kept = 1.0 if still.all() else min(float(np.average(still, weights=weight)), 1.0)
