@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import track
 
 from monitor import anatomy, burden, lesions
-from monitor.phantom import PhantomVisit, series
+from monitor.phantom import SCENES, PhantomVisit, series
 from monitor.phantom.lesions import Plan
 from monitor.phantom.scenes import SCENES_BY_NAME, Scene
 from monitor.phantom.shapes import Shape, ball
@@ -82,7 +82,7 @@ def of_changed(seed: int) -> list[dict[str, object]]:
 
 
 def _scene(seed: int) -> Scene:
-    return list(SCENES_BY_NAME.values())[seed % len(SCENES_BY_NAME)]
+    return SCENES_BY_NAME[SCENES[seed % len(SCENES)]]
 
 
 def _frozen(plan: Plan, fraction: float) -> Plan:

@@ -309,8 +309,16 @@ def _lesion_change(changes: pd.DataFrame, visit: str, comparison: str, name: str
         name: _number(row["change"]),
         f"{name}_shown": found.symbol + " " + (found.word if size == words.MISSING else f"{size} {found.word}"),
         f"{name}_tone": found.tone,
-        f"{name}_why": "; ".join(filter(None, (_text(row["why"]), least))),
+        f"{name}_why": "; ".join(filter(None, (_text(row["why"]), least, _exchanged(row)))),
     }
+
+
+def _exchanged(row: pd.Series) -> str:
+    """Return what a lesion gained and lost, in words; nothing where it is not known."""
+    if pd.isna(row["gained_mm3"]) or pd.isna(row["lost_mm3"]):
+        return ""
+    gained, lost = (words.amount(row[name], "mm3") for name in ("gained_mm3", "lost_mm3"))
+    return f"gained {gained}, lost {lost}"
 
 
 def _number(value: Any) -> float | None:

@@ -14,7 +14,7 @@ from monitor import grid
 from monitor._burden import outline, phantomless, scores
 from monitor._burden.outline import Blur, Outline, Place
 from monitor._burden.scores import VARIANTS, agatston, mass_factor
-from monitor.types import Anatomy, Findings, Scan
+from monitor.types import Anatomy, Crop, Findings, Scan
 
 MARGIN_MM = 2.0
 """Blurred border that belongs to a piece, mm: two SDs and more of a soft kernel beyond the threshold's outline."""
@@ -164,6 +164,11 @@ def measure(scan: Scan, anatomy: Anatomy, findings: Findings) -> pd.DataFrame:
     goes on most smoothly from around; blur moves HU but does not change this integral. Volume is that of the outline
     whose blurred picture is nearest to the scan; the blur is told by the scan's own sharpest pieces.
     """
+    return measure_voxels(scan, anatomy, findings)[0]
+
+
+def measure_voxels(scan: Scan, anatomy: Anatomy, findings: Findings) -> tuple[pd.DataFrame, dict[int, Crop]]:
+    """Return what ``measure`` returns and, by label, each piece voxel by voxel."""
     places = {}
     reach = np.ceil((MARGIN_MM + RING_MM + 1) / scan.spacing_zyx_mm).astype(int) + 1
     for label, box in enumerate(ndimage.find_objects(findings.labels), start=1):
@@ -179,14 +184,15 @@ def measure(scan: Scan, anatomy: Anatomy, findings: Findings) -> pd.DataFrame:
     factor = noise_correlation(scan, anatomy)
     kvp = scan.acquisition.kvp
     steep = phantomless.slope(phantomless.measured(scan, anatomy, findings), kvp) if places else nan
-    rows = []
+    rows, crops = [], {}
     for label, (near, place, on_bone) in places.items():
         fitted = outline.fit(place, blur)
         piece = _Piece(place, fitted, blur, factor, scan.voxel_volume_mm3, findings.threshold_hu, on_bone)
         amounts = {**_amounts(piece, kvp), **_scores(piece, kvp)}
         amounts["mass_tissue_mg"] = amounts["mass_mg"] * steep
         rows.append({"label": label, **amounts, **_centre(piece, scan, near)})
-    return pd.DataFrame(rows, columns=COLUMNS)
+        crops[label] = _crop(piece, scan, near)
+    return pd.DataFrame(rows, columns=COLUMNS), crops
 
 
 def _telling(places: list[Place]) -> list[Place]:
@@ -400,6 +406,20 @@ def _envelope(piece: _Piece, share: np.ndarray) -> float:
     whole = inner[crop]
     partial = np.clip(share, 0, 1)[piece.place.room & ~whole].sum()
     return float((whole.sum() + partial) * piece.voxel_mm3)
+
+
+def _crop(piece: _Piece, scan: Scan, box: tuple[slice, ...]) -> Crop:
+    """Return a piece voxel by voxel: within its outline or, where that encloses nothing, as it was found."""
+    found, place = piece.outline, piece.place
+    share = place.mineral.astype(np.float32)
+    if found.inside.any():
+        share = np.zeros_like(share)
+        (z, y, x), (depth, height, width) = place.fold.tolist(), share[place.inner].shape
+        share[place.inner] = found.inside.reshape(depth, z, height, y, width, x).mean(axis=(1, 3, 5))
+    matrix = grid.affine(scan.image)
+    matrix[:3, 3] = grid.to_mm(scan.image, np.array([part.start for part in box]))[0]
+    parts = (share, found.share, found.tissue_hu)
+    return Crop(matrix, scan.array[box].copy(), *(part.astype(np.float16) for part in parts))
 
 
 def _centre(piece: _Piece, scan: Scan, box: tuple[slice, ...]) -> dict[str, float]:

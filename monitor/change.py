@@ -9,7 +9,28 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from monitor._change import voxels
 from monitor._change.published import PRESETS, USUAL_MASS_INDEX
+from monitor._change.voxels import COLUMNS as EXCHANGED
+from monitor._change.voxels import Side, exchange
+
+__all__ = [
+    "EXCHANGED",
+    "PUBLISHED",
+    "Side",
+    "alarms",
+    "by_published",
+    "carried",
+    "comparable",
+    "compare",
+    "exchange",
+    "pairs",
+    "presence_only",
+    "spread",
+]
+
+PARTS = (voxels,)
+"""The modules of the package beside this one: their thresholds go into ``run.json``."""
 
 Z95 = 1.959964
 """Normal quantile of two-sided 95 % limits."""

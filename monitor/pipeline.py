@@ -77,18 +77,19 @@ def follow(
         folder = Path(results) if results is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         root = stack.enter_context(store.locked(folder))
         hands = stack.enter_context(crew(workers))
-        tell = Teller(progress, 4 * sum(len(one.visits) for one in opened.patients))
+        tell = Teller(progress, 5 * sum(len(one.visits) for one in opened.patients))
         units, refused = _look(opened, root / store.WORK, hands, tell)
         refused += _not_admitted(opened, units, hands)
         groups = [group for one in opened.patients for group in _groups(one, units, opened)]
         measured = _measure(groups, hands, tell)
         records, unkept = _records(groups, measured, opened, hands)
         refused += unkept
+        records, compared = _exchanged(groups, measured, records, hands, tell)
         pictures = _pictures(groups, measured, records, hands, tell)
         found = _tables(opened, groups, records, refused)
         run = _run(opened, found, started)
         store.publish(root, found, pictures[0], run)
-        store.prune(root / store.WORK, pictures[1])
+        store.prune(root / store.WORK, pictures[1] | compared)
         return Results(folder=root, tables=found, run=run)
 
 
@@ -224,6 +225,31 @@ def _records(
         found[n] = one
         refused += [record.unkept(numbers[n][0], *why) for why in one.refused]
     return [record.renumbered(one, own.start - 1) for one, (_, own) in zip(found, numbers, strict=True)], refused
+
+
+def _exchanged(
+    groups: Sequence[_Group], measured: list[list[Measured]], records: Sequence[Record], hands: Crew, tell: Teller
+) -> tuple[list[Record], set[str]]:
+    """Compare the visits voxel by voxel; return the records with the answers, and the finished parts in use."""
+    calls, where = [], []
+    for number, (group, own, one) in enumerate(zip(groups, measured, records, strict=True)):
+        wanted = record.to_exchange(one)
+        done = {(each.visit.visit_id, each.visit.scan_id): each for each in own}
+        for unit, later in zip(group.units, own, strict=True):
+            key = (unit.visit.visit_id, unit.visit.scan_id)
+            pairs = [pair for pair in wanted if pair[1] == key]
+            calls.append((unit.work, later, [(done[pair[0]], wanted[pair]) for pair in pairs]))
+            where.append((number, pairs))
+    names = _names(unit for group in groups for unit in group.units)
+    answers: list[dict[record.Pair, dict[record.Subject, dict[str, float]]]] = [{} for _ in records]
+    keep: set[str] = set()
+    for (number, pairs), found in zip(
+        where, hands.map(stages.exchange, calls, tell.of("compared", names)), strict=True
+    ):
+        for pair, (part, told) in zip(pairs, found, strict=True):
+            answers[number][pair] = told
+            keep.add(part)
+    return [record.with_exchange(one, told) for one, told in zip(records, answers, strict=True)], keep
 
 
 def _pictures(

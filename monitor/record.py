@@ -14,9 +14,28 @@ import numpy as np
 import pandas as pd
 
 from monitor import burden, change, contrast, describe, grid, growth, store, tables, tracking
+from monitor._record import exchange
+from monitor._record.exchange import Pair, Subject
 from monitor.growth import Norm, Size
 from monitor.study import Visit
 from monitor.types import Registration
+
+__all__ = [
+    "Measured",
+    "Pair",
+    "Record",
+    "Subject",
+    "last_lesion",
+    "of_patient",
+    "over_regions",
+    "renumbered",
+    "settled",
+    "shared_out",
+    "to_exchange",
+    "unkept",
+    "with_exchange",
+    "years_between",
+]
 
 YEAR_DAYS = 365.25
 """Days of a year (Julian), as the contract counts them."""
@@ -168,6 +187,16 @@ def renumbered(one: Record, shift: int) -> Record:
         moved[name] = table.assign(**{column: table[column] + shift for column in columns})
     wanted = {key: part.assign(lesion_id=part["lesion_id"] + shift) for key, part in one.wanted.items()}
     return replace(one, tables=moved, wanted=wanted)
+
+
+def to_exchange(one: Record) -> dict[Pair, tuple[Subject, ...]]:
+    """Return which pieces of which pairs of scans must be compared voxel by voxel: ``stages.exchange``."""
+    return exchange.asked(one.tables, one.wanted)
+
+
+def with_exchange(one: Record, answers: dict[Pair, dict[Subject, dict[str, float]]]) -> Record:
+    """Return the record, table ``changes`` with what came, went and stayed; ``answers`` are to ``to_exchange``."""
+    return replace(one, tables=dict(exchange.filled(one.tables, one.wanted, answers)))
 
 
 def last_lesion(one: Record) -> int:

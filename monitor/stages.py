@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from math import hypot, nan
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from monitor import (
     admit,
     anatomy,
     burden,
+    change,
     contrast,
     describe,
     figures,
@@ -25,13 +27,19 @@ from monitor import (
     store,
     structures,
 )
-from monitor.record import Measured
+from monitor.record import Measured, Subject
 from monitor.structures import Structures
 from monitor.study import MASKS, Visit
-from monitor.types import Anatomy, Findings, Registration, RegistrationError, Scan
+from monitor.types import Anatomy, Crop, Findings, Registration, RegistrationError, Scan
 
 REFUSED = "refused.txt"
 """Stands where a registration was not believable, and says why."""
+
+VOXELS = "voxels.npz"
+"""Pieces voxel by voxel, beside the table of what they amount to."""
+
+CROPPED = ("matrix", "hu", "share", "seen", "tissue_hu")
+"""What is kept of a ``Crop``."""
 
 DOUBTFUL_MM = 1.5
 """Residual, mm, from which the way through the visit before is tried: good pairs of a limb or trunk stay below."""
@@ -239,7 +247,8 @@ def _measure(own: Placed, first: Placed, key: str) -> Path:
     found = replace(found, skeleton=with_bones(unit.visit, found.skeleton, found.body, named))
     pieces = lesions.find(image, found, mask=given.get("lesion_mask"), contrast=seen, least_hu=least_hu)
     where = _described(unit, image, found, pieces, given.get("compartment_mask"), named)
-    table = burden.measure(image, found, pieces).merge(where, on="label")
+    amounts, crops = burden.measure_voxels(image, found, pieces)
+    table = amounts.merge(where, on="label")
 
     def write(folder: Path) -> None:
         store.write_labels(folder / "pieces.nii.gz", pieces.labels.astype(np.uint16), image.image)
@@ -247,8 +256,78 @@ def _measure(own: Placed, first: Placed, key: str) -> Path:
         if pieces.left_out is not None:
             store.write_labels(folder / "left_out.nii.gz", pieces.left_out.astype(np.uint8), image.image)
         table.to_parquet(folder / "pieces.parquet")
+        voxels = {f"{name}_{label}": getattr(crop, name) for label, crop in crops.items() for name in CROPPED}
+        np.savez_compressed(folder / VOXELS, **voxels)
 
     return store.finish(unit.work, key, write)
+
+
+def exchange(
+    work: Path, later: Measured, earlier: Sequence[tuple[Measured, tuple[Subject, ...]]]
+) -> list[tuple[str, dict[Subject, dict[str, float]]]]:
+    """Compare a visit voxel by voxel with earlier ones; pairs that are finished are not compared again.
+
+    Parameters
+    ----------
+    work : Path
+        The folder of finished parts.
+    later : Measured
+        The visit.
+    earlier : sequence of (Measured, tuple of Subject)
+        Visits before, each with the labels of the pieces at both that are compared as one.
+
+    Returns
+    -------
+    list of (str, dict)
+        For each earlier visit the name of the finished part and, by subject, ``change.EXCHANGED``.
+    """
+    found = []
+    for one, subjects in earlier:
+        key = store.content_hash("exchange", one.measured.name, later.measured.name, json.dumps(subjects))
+        folder = work / key if (work / key).exists() else _exchange(work, key, (one, later), subjects)
+        rows = pd.read_parquet(folder / "exchange.parquet").to_dict("records")
+        answers = {
+            s: {name: float(row[name]) for name in change.EXCHANGED} for s, row in zip(subjects, rows, strict=True)
+        }
+        found.append((key, answers))
+    return found
+
+
+def _exchange(work: Path, key: str, both: tuple[Measured, Measured], subjects: tuple[Subject, ...]) -> Path:
+    said = [json.loads((one.looked / "look.json").read_text()) for one in both]
+    ways = [Registration.identity() if one.placed is None else store.read_transform(one.placed) for one in both]
+    pieces = [pd.read_parquet(one.measured / "pieces.parquet").set_index("label") for one in both]
+    residual_mm = hypot(*(_finite(way.residual_mm) for way in ways))
+    densities, _ = change.comparable(*said)
+    crops = [_crops(one, {n for subject in subjects for n in subject[at]}) for at, one in enumerate(both)]
+
+    def side(at: int, labels: tuple[int, ...]) -> change.Side:
+        def to_other(points_mm: np.ndarray) -> np.ndarray:
+            return ways[1 - at].from_baseline(ways[at].to_baseline(points_mm))
+
+        own = pieces[at].loc[[*labels]]
+        return change.Side(
+            tuple(crops[at][n] for n in labels),
+            tuple(own["volume_mm3"].astype(float)),
+            tuple(own["volume_rule"] == "outline"),
+            to_other,
+            said[at]["noise_hu"],
+        )
+
+    rows = [
+        dict.fromkeys(change.EXCHANGED, nan)
+        if change.presence_only(*said)
+        else change.exchange(side(0, one), side(1, two), residual_mm=residual_mm, densities=densities)
+        for one, two in subjects
+    ]
+    table = pd.DataFrame(rows, columns=list(change.EXCHANGED))
+    return store.finish(work, key, lambda folder: table.to_parquet(folder / "exchange.parquet"))
+
+
+def _crops(one: Measured, labels: set[int]) -> dict[int, Crop]:
+    """Return pieces voxel by voxel, as ``measure`` kept them."""
+    with np.load(one.measured / VOXELS) as kept:
+        return {label: Crop(**{name: kept[f"{name}_{label}"] for name in CROPPED}) for label in sorted(labels)}
 
 
 def _described(
@@ -351,13 +430,14 @@ def body_mm3(unit: Unit) -> float:
 def parameters() -> dict[str, object]:
     """Return every named threshold of the steps, for ``run.json``."""
     steps = {"anatomy": anatomy, "contrast": contrast, "lesions": lesions, "registration": registration}
-    steps |= {"burden": burden, "describe": describe}
+    steps |= {"burden": burden, "describe": describe, "change": change}
     for name, parts in (
         ("anatomy", anatomy.PARTS),
         ("lesions", lesions.PARTS),
         ("registration", registration.PARTS),
         ("describe", describe.PARTS),
         ("burden", burden.PARTS),
+        ("change", change.PARTS),
     ):
         steps |= {f"{name}.{part.__name__.rpartition('.')[2]}": part for part in parts}
     return {

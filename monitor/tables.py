@@ -184,8 +184,13 @@ CHANGES: Schema = (
     Column("detectable", NUMBER, "", "the smallest change that counts, among all comparisons of the visit"),
     Column("verdict", TEXT, "", "increased, decreased, no_detectable_change or not_comparable"),
     Column("carried_by", TEXT, "", "the quantity whose numbers the verdict on volume rests on"),
-    _mm3("gained_mm3", "volume where mineral came"),
+    _mm3("gained_mm3", "volume where mineral came; gained less lost is the change; rows of volume_mm3 alone"),
     _mm3("lost_mm3", "volume where mineral went"),
+    _mm3("formation_mm3", "of gained_mm3 what lies farther from the earlier mineral than the registration may err"),
+    _mm3("resorption_mm3", "of lost_mm3 what lies farther from the later mineral than the registration may err"),
+    _mm3("mineralised_mm3", "volume that stayed and is denser beyond noise; empty where HU cannot be compared"),
+    _mm3("demineralised_mm3", "volume that stayed and is fainter beyond noise"),
+    _mm3("unchanged_mm3", "volume that stayed, its density unchanged within noise"),
     Column("why", TEXT, "", "the reason of the verdict"),
 )
 

@@ -19,6 +19,7 @@ __all__ = [
     "Acquisition",
     "Anatomy",
     "Contrast",
+    "Crop",
     "Findings",
     "Reason",
     "Registration",
@@ -146,6 +147,22 @@ class Findings:
     threshold_hu: float
     lod_mm3: float
     left_out: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A piece of mineral in its box of the scan, with some millimetres around; arrays (z, y, x).
+
+    ``matrix`` leads from an index zyx of the box to LPS mm. ``share`` is how much of each voxel lies within the piece's
+    outline: where its volume lies; how much that is, table ``lesions`` says. ``seen`` is the same after the scanner's
+    blur, and ``tissue_hu`` what the rest of the voxel is: HU = seen * mineral + (1 - seen) * tissue_hu.
+    """
+
+    matrix: np.ndarray
+    hu: np.ndarray
+    share: np.ndarray
+    seen: np.ndarray
+    tissue_hu: np.ndarray
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ SHAPES: dict[str, Shape] = {
     "arc": Arc(3.0, 0.9, np.deg2rad(230), 20.0),
     "lace": lace(inner_mm=34.0, thickness_mm=1.6, angle_rad=np.deg2rad(52), length_mm=32.0),
     "shell": Shell((6.5, 8.0, 12.0), 1.8),
+    "open shell": Shell((6.5, 8.0, 12.0), 1.8, 0.35),
 }
 
 
@@ -291,7 +292,7 @@ class TestRepeatability:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"scene": "arm"}, "scene must be one of gaci, myositis, jdm, limb; got 'arm'"),
+            ({"scene": "arm"}, "scene must be one of gaci, myositis, jdm, limb, maturing; got 'arm'"),
             ({"warp_mm": 9.0}, "warp_mm must lie in 0 to 4.*got 9"),
             ({"bend_deg": 60.0}, "bend_deg must lie in -10 to 30"),
             ({"scene": "gaci", "bend_deg": 5.0}, "scene without a joint"),

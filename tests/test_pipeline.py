@@ -113,6 +113,7 @@ def test_a_second_run_measures_nothing_again(
     monkeypatch.setattr("monitor.stages.look", lambda unit: pytest.fail("looked at again"))
     monkeypatch.setattr("monitor.stages._place", lambda *parts: pytest.fail("registered again"))
     monkeypatch.setattr("monitor.stages._measure", lambda *parts: pytest.fail("measured again"))
+    monkeypatch.setattr("monitor.stages._exchange", lambda *parts: pytest.fail("compared again"))
     pipeline.follow(limb_study, own)
     assert bytes_of(own) == before
 

@@ -226,6 +226,9 @@ def _changed(one: Patient, row: pd.Series, since: str) -> str:
     per_cent = "" if pd.isna(row["change_pct"]) else f", {words.number(row['change_pct'], sign=True)}{words.THIN}%"
     least = words.amount(row["detectable"], row["unit"])
     pair = one.wide[one.wide["visit_id"].isin([row["from_visit"], row["to_visit"]])]
+    if pd.notna(row["gained_mm3"]) and pd.notna(row["lost_mm3"]):
+        gained, lost = (words.amount(row[name], "mm3") for name in ("gained_mm3", "lost_mm3"))
+        per_cent += f", gained {gained} and lost {lost}"
     common = " in the field common to both visits" if (pair["evaluable"] < 1).fillna(False).any() else ""
     return (
         f"Change from {start}{common}: {words.amount(row['change'], row['unit'], sign=True)}{shown}{per_cent}; "

@@ -305,3 +305,36 @@ def myositis_plans() -> tuple[Plan, ...]:
             hu=((0, 260), (0.6, 340)),
         ),
     )
+
+
+def maturing_plans() -> tuple[Plan, ...]:
+    """Return shells that fill inwards and become denser, one of them open at first, and a nodule that stays."""
+    return (
+        Plan(
+            "closed",
+            "shell",
+            (-24.0, -20.0, -22.0),
+            lambda f: Shell((8.0, 10.0, 14.0), 1.8 + 1.4 * f),
+            hu=((0, 380), (1, 760)),
+            core_hu=((0, 50), (1, 60)),
+            out=(-0.77, -0.64, 0),
+        ),
+        Plan(
+            "opened",
+            "shell",
+            (-24.0, -20.0, 20.0),
+            lambda f: Shell((9.0, 10.0, 12.0), 2.0 + 1.6 * f, 0.25 - 0.25 * f),
+            hu=((0, 420), (1, 700)),
+            core_hu=((0, 50), (1, 60)),
+            out=(-0.64, 0.77, 0),
+        ),
+        Plan(
+            "small",
+            "shell",
+            (14.0, -26.0, 2.0),
+            lambda f: Shell((6.5, 6.5, 9.0), 1.8 + 0.8 * f),
+            hu=((0, 420), (1, 700)),
+            core_hu=((0, 50), (1, 60)),
+        ),
+        Plan("stays", "nodule", (-30.0, 10.0, -4.0), lambda _: ball(4.5), hu=((0, 600),)),
+    )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from monitor.phantom.body import Body
-from monitor.phantom.legs import jdm_plans, legs, limb_plans, myositis_plans, thigh
+from monitor.phantom.legs import jdm_plans, legs, limb_plans, maturing_plans, myositis_plans, thigh
 from monitor.phantom.lesions import Plan
 from monitor.phantom.trunk import gaci_plans, trunk
 
@@ -126,6 +126,23 @@ SCENES_BY_NAME: dict[str, Scene] = {
         118.0,
         legs,
         limb_plans,
+    ),
+    "maturing": Scene(
+        "P005",
+        "myositis ossificans",
+        "thigh",
+        "F",
+        "2011-02-17",
+        "2021-03-01",
+        (0, 60, 150),
+        1.004,
+        0.0,
+        (136.0, 150.0, 96.0),
+        (1.0, 1.0, 1.5),
+        (0.0, 8.0, 0.0),
+        141.0,
+        thigh,
+        maturing_plans,
     ),
 }
 """The children, by the name that ``series`` takes."""

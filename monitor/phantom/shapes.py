@@ -159,25 +159,35 @@ class Arc:
 
 @dataclass(frozen=True)
 class Shell:
-    """An ellipsoid with a rim of mineral around a softer core: myositis ossificans."""
+    """An ellipsoid with a rim of mineral around a softer core: myositis ossificans.
+
+    ``open_part`` of the way from the far end of the first axis to the middle it has no rim: a young one is not closed.
+    """
 
     half_mm: tuple[float, float, float]
     rim_mm: float
+    open_part: float = 0.0
 
     @property
     def volume_mm3(self) -> float:
-        """Volume of the rim."""
-        return self.envelope_mm3 - self.core_mm3
+        """Volume of the rim: of both ellipsoids what lies on this side of the opening's plane."""
+        height = 1.0 - self.open_part
+        core = self.half_mm[0] / (self.half_mm[0] - self.rim_mm)
+        return self._whole_mm3 * below_part(height) - self.core_mm3 * below_part(min(height * core, 1.0))
 
     @property
     def envelope_mm3(self) -> float:
-        """Volume within its outer outline."""
-        return float(4 / 3 * np.pi * np.prod(self.half_mm))
+        """Volume of rim and core."""
+        return self.volume_mm3 + self.core_mm3
 
     @property
     def core_mm3(self) -> float:
         """Volume of the core, whose half axes are shorter by the rim."""
         return float(4 / 3 * np.pi * np.prod(np.array(self.half_mm) - self.rim_mm))
+
+    @property
+    def _whole_mm3(self) -> float:
+        return float(4 / 3 * np.pi * np.prod(self.half_mm))
 
     @property
     def box_mm(self) -> tuple[np.ndarray, np.ndarray]:
@@ -192,7 +202,8 @@ class Shell:
     def zones(self, points: Xyz) -> list[np.ndarray]:
         """Tell which points lie in the rim, and which in the core."""
         outer, core = (self._within(points, np.array(self.half_mm) - less) for less in (0.0, self.rim_mm))
-        return [outer & ~core, core]
+        closed = points[0] <= points[0].dtype.type((1.0 - self.open_part) * self.half_mm[0])
+        return [outer & ~core & closed, core]
 
     @staticmethod
     def _within(points: Xyz, half_mm: np.ndarray) -> np.ndarray:
@@ -237,6 +248,15 @@ def lace(*, inner_mm: float, thickness_mm: float, angle_rad: float, length_mm: f
 def ball_mm3(radius_mm: float) -> float:
     """Return the volume of a ball."""
     return float(4 / 3 * np.pi * radius_mm**3)
+
+
+def below_part(height: float) -> float:
+    """Return the part of a ball, or of any ellipsoid, below a plane at a height from -1 to 1 of its half axis.
+
+    >>> below_part(0.0), below_part(1.0)
+    (0.5, 1.0)
+    """
+    return (2.0 + 3.0 * height - height**3) / 4.0
 
 
 def lens_mm3(first_mm: float, second_mm: float, apart_mm: float) -> float:

@@ -19,8 +19,8 @@ from monitor.phantom.optics import Scanner
 from monitor.phantom.scenes import SCENES_BY_NAME, Scene
 from monitor.types import Acquisition, Scan
 
-SCENES: tuple[str, ...] = tuple(SCENES_BY_NAME)
-"""What ``series`` can make: three children of the demo, and a limb with every kind of lesion for tests."""
+SCENES = ("gaci", "myositis", "jdm", "limb")
+"""Three children of the demo, and a limb with every kind of lesion for tests. ``series`` makes maturing shells too."""
 
 DAYS_PER_YEAR = 365.25
 
@@ -174,7 +174,7 @@ def series(  # noqa: PLR0913  a phantom is asked for by many named options
     Parameters
     ----------
     scene : str or Scene
-        One of ``SCENES``, or a child of one's own.
+        One of ``SCENES``, or maturing, or a child of one's own.
     seed : int
         Of the body's texture, the pose, the warp and the noise.
     visits : int, optional
@@ -210,7 +210,7 @@ def series(  # noqa: PLR0913  a phantom is asked for by many named options
         If the scene is unknown or an option is out of its range.
     """
     if isinstance(scene, str) and scene not in SCENES_BY_NAME:
-        raise ValueError(f"scene must be one of {', '.join(SCENES)}; got {scene!r}")
+        raise ValueError(f"scene must be one of {', '.join(SCENES_BY_NAME)}; got {scene!r}")
     plan = SCENES_BY_NAME[scene] if isinstance(scene, str) else scene
     name = scene if isinstance(scene, str) else plan.patient_id
     count = len(plan.days) if visits is None else visits
