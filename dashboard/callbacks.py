@@ -75,6 +75,7 @@ def _register_patient(app: Dash, read: Callable[[], Results]) -> None:
         Output("events", "children"),
         Output("scans", "children"),
         Output("patient-refused", "children"),
+        Output("selftest", "children"),
         Input("place", "pathname"),
     )
     def _patient(path: str) -> tuple:
@@ -166,10 +167,10 @@ def show_cohort(results: Results, wanted: tuple[str, str, str], *, log: bool, pa
 
 
 def show_patient(results: Results, path: str | None) -> tuple:
-    """Return what does not hang on the quantity: title, who it is, events, scans and what was refused."""
+    """Return what does not hang on the quantity: title, who it is, events, scans, what was refused, and the selftest."""
     patient = views.patient_of(path, results)
     if patient is None:
-        return False, words.nobody(path, views.patient_ids(results)), True, "", "", "", None, None
+        return False, words.nobody(path, views.patient_ids(results)), True, "", "", "", None, None, None
     visits = views.visit_rows(results, patient)
     scans = zip(visits["visit_id"], visits["scan_id"].fillna(""), strict=True)
     checks = [slices.address(results.folder, patient, str(v), "qc.png", scan=str(scan)) for v, scan in scans]
@@ -183,6 +184,7 @@ def show_patient(results: Results, path: str | None) -> tuple:
         words.event_sentence(views.events(results, patient)),
         layout.scans_table(visits, checks=checks) if len(visits) else "No scan of this patient was measured.",
         layout.refused_table(refused) if len(refused) else None,
+        layout.selftest_panel(views.selftest_rows(results, patient)),
     )
 
 

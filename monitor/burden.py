@@ -143,23 +143,38 @@ def measure(scan: Scan, anatomy: Anatomy, findings: Findings) -> pd.DataFrame:
     goes on most smoothly from around; blur moves HU but does not change this integral. Volume is that of the outline
     whose blurred picture is nearest to the scan; the blur is told by the scan's own sharpest pieces.
     """
-    places = {}
-    reach = np.ceil((MARGIN_MM + RING_MM + 1) / scan.spacing_zyx_mm).astype(int) + 1
-    for label, box in enumerate(ndimage.find_objects(findings.labels), start=1):
-        if box is not None:
-            near = grid.grown(box, reach, findings.labels.shape)
-            places[label] = near, _place_of(scan, anatomy, findings, label, near)
-    thick = scan.acquisition.slice_thickness_mm
-    blur = outline.measured_blur(
-        _telling([place for _, place in places.values()]),
-        float(thick) if np.isfinite(thick) else float(scan.spacing_zyx_mm[0]),
-    )
+    places = _places(scan, anatomy, findings)
+    blur = _blur(scan, places)
     factor = noise_correlation(scan, anatomy)
     rows = []
     for label, (near, place) in places.items():
         piece = _Piece(place, outline.fit(place, blur), blur, factor, scan.voxel_volume_mm3, findings.threshold_hu)
         rows.append({"label": label, **_amounts(piece, scan), **_centre(piece, scan, near)})
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def scan_blur(scan: Scan, anatomy: Anatomy, findings: Findings) -> Blur:
+    """Return how the scanner blurs, as the scan's own sharpest pieces tell it; the usual blur where none does."""
+    return _blur(scan, _places(scan, anatomy, findings))
+
+
+def _places(scan: Scan, anatomy: Anatomy, findings: Findings) -> dict[int, tuple[tuple[slice, ...], Place]]:
+    """Return box and place of each piece by its label."""
+    places = {}
+    reach = np.ceil((MARGIN_MM + RING_MM + 1) / scan.spacing_zyx_mm).astype(int) + 1
+    for label, box in enumerate(ndimage.find_objects(findings.labels), start=1):
+        if box is not None:
+            near = grid.grown(box, reach, findings.labels.shape)
+            places[label] = near, _place_of(scan, anatomy, findings, label, near)
+    return places
+
+
+def _blur(scan: Scan, places: dict[int, tuple[tuple[slice, ...], Place]]) -> Blur:
+    thick = scan.acquisition.slice_thickness_mm
+    return outline.measured_blur(
+        _telling([place for _, place in places.values()]),
+        float(thick) if np.isfinite(thick) else float(scan.spacing_zyx_mm[0]),
+    )
 
 
 def _telling(places: list[Place]) -> list[Place]:

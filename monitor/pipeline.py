@@ -46,6 +46,7 @@ def follow(
     workers: int = 1,
     patient: str | None = None,
     progress: Progress | None = None,
+    pictures: bool = True,
 ) -> Results:
     """Follow every calcification of a study from its scans to trends.
 
@@ -61,6 +62,8 @@ def follow(
         Measure this patient alone.
     progress : callable, optional
         Called with parts done, parts in all and a word about the last.
+    pictures : bool
+        Draw every visit and lesion; without, the images are label maps alone, in half the time.
 
     Returns
     -------
@@ -84,11 +87,14 @@ def follow(
         measured = _measure(groups, hands, tell)
         records, unkept = _records(groups, measured, opened.matches, hands)
         refused += unkept
-        pictures = _pictures(groups, measured, records, hands, tell)
+        draw = stages.picture if pictures else stages.label_map
+        images, keep = _images(groups, measured, records, draw, hands, tell)
         found = _tables(opened, groups, records, refused)
+        found["selftest"], tested = _selftests(groups)
         run = _run(opened, found, started)
-        store.publish(root, found, pictures[0], run)
-        store.prune(root / store.WORK, pictures[1])
+        store.publish(root, found, images, run)
+        store.prune(root / store.WORK, keep | tested)
+        store.note_study(root / store.WORK, opened.folder)
         return Results(folder=root, tables=found, run=run)
 
 
@@ -225,8 +231,13 @@ def _records(
     return [record.renumbered(one, own.start - 1) for one, (_, own) in zip(found, numbers, strict=True)], refused
 
 
-def _pictures(
-    groups: Sequence[_Group], measured: list[list[Measured]], records: Sequence[Record], hands: Crew, tell: Teller
+def _images(
+    groups: Sequence[_Group],
+    measured: list[list[Measured]],
+    records: Sequence[Record],
+    draw: Callable[[Unit, Unit, Measured, pd.DataFrame], Path],
+    hands: Crew,
+    tell: Teller,
 ) -> tuple[dict[str, Path], set[str]]:
     """Draw every visit; return the files to publish by name, and the finished parts that are in use."""
     calls, where = [], []
@@ -234,7 +245,7 @@ def _pictures(
         for unit, done in zip(group.units, own, strict=True):
             calls.append((unit, group.reference, done, one.wanted[(unit.visit.visit_id, unit.visit.scan_id)]))
             where.append(Path(unit.visit.patient_id) / unit.visit.visit_id / unit.visit.scan_id)
-    drawn = hands.map(stages.picture, calls, tell.of("pictured", _names(call[0] for call in calls)))
+    drawn = hands.map(draw, calls, tell.of("pictured", _names(call[0] for call in calls)))
     files: dict[str, Path] = {}
     keep: set[str] = set()
     for (unit, _, done, _), folder, part in zip(calls, where, drawn, strict=True):
@@ -256,6 +267,15 @@ def _tables(
     rows = pd.concat([study.refused, tables.check(pd.DataFrame(refused), "refused")], ignore_index=True)
     found["refused"] = tables.check(rows, "refused")
     return found
+
+
+def _selftests(groups: Sequence[_Group]) -> tuple[pd.DataFrame, set[str]]:
+    """Return what selftests found that still fit their baselines, and the finished parts that hold it."""
+    baselines = {group.patient.patient_id: group for group in reversed(groups)}
+    units = [next(unit for unit in one.units if unit.visit is one.baseline) for _, one in sorted(baselines.items())]
+    kept = {stages.selftest_key(unit): found for unit in units if (found := stages.kept_selftest(unit)) is not None}
+    rows = pd.concat(kept.values(), ignore_index=True) if kept else tables.empty("selftest")
+    return tables.check(rows, "selftest"), set(kept)
 
 
 def _together(name: str, records: Sequence[Record]) -> pd.DataFrame:

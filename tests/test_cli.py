@@ -84,7 +84,7 @@ def test_a_fault_of_ours_ends_with_3_and_publishes_nothing(
     monkeypatch.setattr(pipeline, "_tables", broken)
     monkeypatch.setattr(pipeline, "_measure", lambda *_: [])
     monkeypatch.setattr(pipeline, "_records", lambda *_: [])
-    monkeypatch.setattr(pipeline, "_pictures", lambda *_: ({}, set()))
+    monkeypatch.setattr(pipeline, "_images", lambda *_: ({}, set()))
     assert run(monkeypatch, "run", str(limb_study), str(tmp_path / "out"), "--workers", "1") == 3
     assert not (tmp_path / "out" / "run.json").exists()
 
