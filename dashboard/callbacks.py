@@ -167,7 +167,7 @@ def show_cohort(results: Results, wanted: tuple[str, str, str], *, log: bool, pa
 
 
 def show_patient(results: Results, path: str | None) -> tuple:
-    """Return what does not hang on the quantity: title, who it is, events, scans, what was refused, and the selftest."""
+    """Return what does not hang on the quantity: title, who it is, events, scans, refused ones, selftest."""
     patient = views.patient_of(path, results)
     if patient is None:
         return False, words.nobody(path, views.patient_ids(results)), True, "", "", "", None, None, None

@@ -341,10 +341,8 @@ def selftest_panel(rows: pd.DataFrame) -> Component | None:
     told = graded.sentences(rows)
     if not told:
         return None
-    found = [graded.cells(one) for one in graded.grades(rows)]
-    shown = (
-        [table(graded.HEADS, found, caption="Known change put into the baseline and measured back")] if found else []
-    )
+    cells = [graded.cells(one) for one in graded.grades(rows)]
+    shown = table(graded.HEADS, cells, caption=graded.TITLE) if cells else None
     return html.Div(
         [
             html.H3("How well this patient's scan can be measured"),

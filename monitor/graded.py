@@ -32,9 +32,12 @@ KINDS = {
 EXCESS_TELLS = ("densified",)
 """Of these it is the excess that changes; of all others volume too."""
 
+TITLE = "Known change put into the baseline and measured back"
+"""Heads the table of a selftest."""
+
 EXPLAINED = (
-    "Lesions of known size were drawn into the patient's own baseline scan, and the same patient, moved and bent by 2 mm, "
-    "was scanned again by computation with known changes. The numbers are what this program then found."
+    "Lesions of known size were drawn into the patient's own baseline scan. The same patient, moved and bent by 2 mm, "
+    "was scanned again by computation, with known changes. The numbers are what this program then found."
 )
 """What a selftest is."""
 

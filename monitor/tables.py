@@ -253,8 +253,8 @@ SELFTEST: Schema = (
         "lesion",
         TEXT,
         "",
-        "what became of it: unchanged, grown_20, grown_50, shrunk_20, densified, dissolved, new; own: the patient's own,"
-        " unchanged; nothing: called new where nothing is",
+        "what became of it: unchanged, grown_20, grown_50, shrunk_20, densified, dissolved, new; own: one of the"
+        " patient's own, unchanged; nothing: called new where nothing is",
     ),
     Column("found", FLAG, "", "was it found where it is, at the first visit that has it"),
     _mm3("true_before_mm3", "true volume before; empty for the patient's own"),

@@ -30,7 +30,7 @@ def made(rows: list[dict]) -> pd.DataFrame:
 
 
 def test_changes_and_false_changes_are_counted_apart():
-    """Closed form: a missed growth and a missed densification, one of three judged unchanged ones called, one false new."""
+    """Closed form: one of three true changes called, one of three unchanged ones called changed, one false new."""
     (found,) = graded.grades(made(ROWS))
     assert (found.recovered, found.false, found.false_new) == (graded.Share(1, 3), graded.Share(1, 3), 1)
     assert found.error == 0.1

@@ -54,8 +54,8 @@ RATIOS = {"unchanged": 1.0, "grown_50": 1.5, "grown_20": 1 + GROWN, "shrunk_20":
 """Volume after over before, by kind."""
 
 SKIN_MM, BONE_MM, OTHER_MM, AIR_MM, END_MM = 4.0, 5.0, 6.0, 4.0, 10.0
-"""Least gap of an inserted lesion to skin, bone, the patient's own mineral, gas and the end of the field, mm: beyond the
-blur, and at the end beyond the patient's move."""
+"""Least gap of an inserted lesion to skin, bone, the patient's own mineral, gas and the end of the field, mm: beyond
+the blur, and at the end beyond the patient's move."""
 
 APART_MM = 9.0
 """Least gap between two inserted lesions, mm: neither is in the tissue from which the other's background is told."""
@@ -116,12 +116,12 @@ NOTHING = Painted(0.0, 0.0, np.empty((0, 3)))
 """What a lesion is where it is not."""
 
 
-def planned(own_mm3: Sequence[float], own_contrast_hu: float, lod_mm3: float) -> list[Inserted]:
+def planned(own_mm3: Sequence[float] | np.ndarray, own_contrast_hu: float, lod_mm3: float) -> list[Inserted]:
     """Return the lesions to put into a scan, without their places: first those that tell most.
 
     Parameters
     ----------
-    own_mm3 : sequence of float
+    own_mm3 : (N,) array
         Volumes of the patient's own lesions, mm³.
     own_contrast_hu : float
         Their usual contrast, HU; NaN where there are none.
@@ -135,7 +135,7 @@ def planned(own_mm3: Sequence[float], own_contrast_hu: float, lod_mm3: float) ->
     return [_made(kind, name, sizes[name], contrast, number) for number, (kind, name) in enumerate(order)]
 
 
-def _sizes(own_mm3: Sequence[float], lod_mm3: float) -> dict[str, float]:
+def _sizes(own_mm3: Sequence[float] | np.ndarray, lod_mm3: float) -> dict[str, float]:
     _, middle, large = np.percentile(own_mm3, (25, 50, 75)) if len(own_mm3) else USUAL_MM3
     least = min(LEAST_OF_LIMIT * lod_mm3, MOST_MM3 / LARGE_OVER_MIDDLE)
     middle = float(np.clip(middle, least, MOST_MM3 / LARGE_OVER_MIDDLE))
@@ -221,10 +221,9 @@ def placed(scan: Scan, wanted: Iterable[Inserted], clear_mm: np.ndarray, rng: np
         middle = index[rng.integers(len(index))] + rng.uniform(-0.5, 0.5, 3)
         axes = Rotation.random(rng=rng).as_matrix()
         found.append(replace(one, centre_mm=grid.to_mm(scan.image, middle)[0], axes=axes))
-        away = [
-            (np.arange(n) - at) * step for n, at, step in zip(clear.shape, middle, scan.spacing_zyx_mm, strict=True)
-        ]
-        square = away[0][:, None, None] ** 2 + away[1][:, None] ** 2 + away[2] ** 2
+        sizes = zip(clear.shape, middle, scan.spacing_zyx_mm, strict=True)
+        z, y, x = ((np.arange(size) - at) * step for size, at, step in sizes)
+        square = z[:, None, None] ** 2 + y[:, None] ** 2 + x**2
         np.minimum(clear, np.sqrt(square) - one.radius_mm - APART_MM, out=clear)
     return found
 

@@ -14,7 +14,7 @@ from monitor._selftest.visits import BEFORE, Made
 from monitor.store import Results
 
 OWN, NOWHERE = "own", "nothing"
-"""Kinds of rows beside those of inserted lesions: the patient's own, unchanged; and what was called new where nothing is."""
+"""Kinds of rows beside those of inserted lesions: the patient's own, unchanged; what was called new where none is."""
 
 SAME = 0.02
 """Amounts that truly differ by less than this share are the same: one lesion drawn on other voxels."""
@@ -94,18 +94,14 @@ class _Story:
 
     def others(self, known: set[int | None]) -> list[dict[str, object]]:
         """Return rows for the patient's own lesions, and for what was called new where nothing is."""
-        rows = []
-        there = self.first[self.first["volume_mm3"] > 0].index
-        for lesion in sorted(set(there) - known):
-            rows.append({"lesion": OWN, **self._other(self._said(lesion, None), found=True)})
-        present = self.then[self.then["volume_mm3"] > 0].index
-        for lesion in sorted(set(present) - set(self.first.index) - known):
-            if self.began.get(lesion) == CALLED_NEW:
-                rows.append({"lesion": NOWHERE, **self._other(self._new(lesion), found=False)})
-        return rows
+        there = set(self.first.index[self.first["volume_mm3"] > 0]) - known
+        came = set(self.then.index[self.then["volume_mm3"] > 0]) - set(self.first.index) - known
+        own = [self._other(OWN, self._said(lesion, None), found=True) for lesion in sorted(there)]
+        false = [lesion for lesion in sorted(came) if self.began.get(lesion) == CALLED_NEW]
+        return [*own, *(self._other(NOWHERE, self._new(lesion), found=False) for lesion in false)]
 
-    def _other(self, said: dict[str, dict[str, Any]], *, found: bool) -> dict[str, object]:
-        row: dict[str, object] = {"found": found, "why": self.why}
+    def _other(self, kind: str, said: dict[str, dict[str, Any]], *, found: bool) -> dict[str, object]:
+        row: dict[str, object] = {"lesion": kind, "found": found, "why": self.why}
         for quantity in QUANTITIES:
             row |= self._columns(quantity, said.get(quantity, {}), 0.0)
         return row
@@ -134,7 +130,8 @@ class _Story:
         own = self.changes[self.changes["lesion_id"] == first]
         said = {}
         for one in own[own["quantity"].isin(QUANTITIES)].to_dict("records"):
-            said[str(one["quantity"])] = {**one, "called": _called(float(one["change"]), float(one["detectable"]))}
+            row = {str(name): value for name, value in one.items()}
+            said[str(row["quantity"])] = {**row, "called": _called(float(row["change"]), float(row["detectable"]))}
         return said
 
     def _new(self, then: int | None) -> dict[str, dict[str, Any]]:

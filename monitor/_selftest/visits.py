@@ -1,4 +1,4 @@
-"""The visits of a selftest: a patient's baseline with lesions put in, and the same moved and scanned again, four ways."""
+"""The visits of a selftest: a patient's baseline with lesions put in, then moved, and scanned again in four ways."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BEFORE = "before"
 """Visit of a selftest from which its changes count."""
 
 SITUATIONS = ("rescan", "noise", "kernel", "slices")
-"""How the follow-up is scanned: as the baseline; with more noise; with a softer kernel; with slices twice as far apart."""
+"""How the follow-up is scanned: as the baseline; with more noise, a softer kernel, slices twice as far apart."""
 
 TURN_DEG, SHIFT_MM, BEND_MM = 2.0, 3.0, 2.0
 """How far the patient has turned and moved, at most, and how far soft tissue has given way."""
@@ -50,13 +50,13 @@ EVEN = 1.5
 """A box whose variance is below this many times that of the noise is even: its variance scatters by so much."""
 
 ANEW_MM = (5.0, 8.0)
-"""Noise is made anew up to the first from a lesion, mm, which is all that it is measured with, and not beyond the second."""
+"""Noise is made anew up to the first from a lesion, mm, which is all that measures it, and not beyond the second."""
 
 ENOUGH = (0.25, 4.0)
 """A variance of noise that must be corrected by more was not measured."""
 
 GRAINS = (0.0, 0.3, 0.45, 0.6, 0.75, 0.9, 1.1, 1.4, 1.8)
-"""SDs of the grain that a scan's noise is compared with, voxels: from none to that of smooth kernels and large matrices."""
+"""SDs of the grain that a scan's noise is compared with, voxels: from none to that of smooth kernels on fine pixels."""
 
 GRAIN_SHAPE, GRAIN_HU = (12, 96, 96), 20.0
 """Voxels and SD of the noise with which it is compared."""
@@ -88,7 +88,7 @@ class Made:
 class Later:
     """The follow-up before it is scanned, arrays (z, y, x): HU, where its noise is made anew (1), and soft tissue."""
 
-    values: np.ndarray
+    hu: np.ndarray
     anew: np.ndarray
     tissue: np.ndarray
 
@@ -98,12 +98,12 @@ class Later:
         def measured(values: np.ndarray) -> float:
             return noises.measure_noise(values, self.tissue, spacing_zyx_mm)[0]
 
-        left = measured(self.values)
+        left = measured(self.hu)
         added = np.sqrt(np.maximum(wanted_hu**2 - np.square((1 - self.anew) * np.float32(left)), 0)) * noise
-        first = measured(self.values + added)
+        first = measured(self.hu + added)
         lacking = max(wanted_hu**2 - left**2, 0.0) / max(first**2 - left**2, 1e-9)
         scale = np.sqrt(lacking) if ENOUGH[0] < lacking < ENOUGH[1] else 1.0
-        return np.asarray(self.values + np.float32(scale) * added)
+        return np.asarray(self.hu + np.float32(scale) * added)
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def make(folder: Path, base: Baseline, taken: np.ndarray, rng: np.random.Generat
     motion = moved(scan, found.skeleton | base.mineral, rng)
     anew = near(scan, lesions)
     later = Later(*pulled(scan, motion, anew * tissue + (1 - anew) * values, anew, found.body & ~found.skeleton))
-    after = [painted(later.values, scan, one, motion, base.blur) for one in lesions]
+    after = [painted(later.hu, scan, one, motion, base.blur) for one in lesions]
     before = [painted(values, scan, one, None, base.blur, tissue) for one in lesions]
     rows = [_written(folder, BEFORE, Scan(_image(values, scan), acquisition=scan.acquisition), scan.imaged)]
     for name, made, seen in scanned(later, base, rng):
@@ -153,7 +153,7 @@ def make(folder: Path, base: Baseline, taken: np.ndarray, rng: np.random.Generat
     table["baseline"] = (table["visit_id"] == BEFORE).astype(int)
     table["date"] = [(FIRST_DAY + number * APART).isoformat() for number in range(len(table))]
     table.to_csv(folder / "visits.csv", index=False)
-    return Made(lesions, before, after, [row["visit_id"] for row in rows[1:]])
+    return Made(lesions, before, after, [str(row["visit_id"]) for row in rows[1:]])
 
 
 def without_noise(values: np.ndarray, noise_hu: float, spacing_zyx_mm: np.ndarray) -> np.ndarray:
@@ -242,12 +242,11 @@ def scanned(later: Later, base: Baseline, rng: np.random.Generator) -> Iterator[
     grain = Grain.of(scan, base.found)
     for name in SITUATIONS:
         wanted = base.found.noise_hu * (NOISIER if name == "noise" else 1.0)
-        values = later.with_noise(grain.draw(later.values.shape, rng), wanted, scan.spacing_zyx_mm)
+        values = later.with_noise(grain.draw(later.hu.shape, rng), wanted, scan.spacing_zyx_mm)
         if name == "slices":
             thick = _thicker(values, scan)
             if thick is not None:
-                pairs = None if seen is None else seen[: len(seen) // 2 * 2].reshape(-1, 2, *seen.shape[1:]).all(axis=1)
-                yield name, thick, pairs
+                yield name, thick, None if seen is None else seen[:-1:2] & seen[1::2]
             continue
         how = scan.acquisition
         if name == "kernel":
@@ -258,7 +257,7 @@ def scanned(later: Later, base: Baseline, rng: np.random.Generator) -> Iterator[
 
 @dataclass(frozen=True)
 class Grain:
-    """How noise is alike in neighbours: SD of its grain in the plane, voxels, and width of a slice over its distance."""
+    """How noise is alike in neighbours: SD of its grain in the plane, voxels; width of a slice over its distance."""
 
     plane: float
     slices: float

@@ -502,7 +502,7 @@ def selftest_grids(one: Patient) -> list[Grid]:
     first = found[0].situation
     called = [[Cell(name), Cell(str(share))] for name, share in graded.kinds(one.tables["selftest"], first)]
     return [
-        Grid("Known change put into the baseline and measured back", _heads(*graded.HEADS), rows),
+        Grid(graded.TITLE, _heads(*graded.HEADS), rows),
         Grid("Lesions called what they are, scanned again as before", _heads("Lesions", "Called right"), called),
     ]
 
