@@ -75,7 +75,6 @@ def _register_patient(app: Dash, read: Callable[[], Results]) -> None:
         Output("events", "children"),
         Output("scans", "children"),
         Output("patient-refused", "children"),
-        Output("selftest", "children"),
         Input("place", "pathname"),
     )
     def _patient(path: str) -> tuple:
@@ -103,6 +102,10 @@ def _register_patient(app: Dash, read: Callable[[], Results]) -> None:
     )
     def _lesions(path: str) -> tuple[list[dict], dict, dict]:
         return show_lesions(read(), path)
+
+    @app.callback(Output("selftest", "children"), Input("place", "pathname"))
+    def _selftest(path: str) -> Component | None:
+        return show_selftest(read(), path)
 
 
 def _register_pictures(app: Dash, read: Callable[[], Results]) -> None:
@@ -167,10 +170,10 @@ def show_cohort(results: Results, wanted: tuple[str, str, str], *, log: bool, pa
 
 
 def show_patient(results: Results, path: str | None) -> tuple:
-    """Return what does not hang on the quantity: title, who it is, events, scans, refused ones, selftest."""
+    """Return what does not hang on the quantity: title, who it is, events, scans and what was refused."""
     patient = views.patient_of(path, results)
     if patient is None:
-        return False, words.nobody(path, views.patient_ids(results)), True, "", "", "", None, None, None
+        return False, words.nobody(path, views.patient_ids(results)), True, "", "", "", None, None
     visits = views.visit_rows(results, patient)
     scans = zip(visits["visit_id"], visits["scan_id"].fillna(""), strict=True)
     checks = [slices.address(results.folder, patient, str(v), "qc.png", scan=str(scan)) for v, scan in scans]
@@ -184,7 +187,6 @@ def show_patient(results: Results, path: str | None) -> tuple:
         words.event_sentence(views.events(results, patient)),
         layout.scans_table(visits, checks=checks) if len(visits) else "No scan of this patient was measured.",
         layout.refused_table(refused) if len(refused) else None,
-        layout.selftest_panel(views.selftest_rows(results, patient)),
     )
 
 
@@ -220,6 +222,12 @@ def show_lesions(results: Results, path: str | None) -> tuple[list[dict], dict, 
     patient = views.patient_of(path, results)
     rows = views.lesion_rows(results, patient) if patient else []
     return rows, {"ids": [str(row["lesion_id"]) for row in rows[:1]]}, layout.grid_style(len(rows))
+
+
+def show_selftest(results: Results, path: str | None) -> Component | None:
+    """Return how well a patient's scan can be measured; nothing where no selftest was made."""
+    patient = views.patient_of(path, results)
+    return layout.selftest_panel(views.selftest_rows(results, patient)) if patient else None
 
 
 def show_pair(results: Results, path: str | None, rows: Rows) -> tuple:
