@@ -132,7 +132,7 @@ def _right(part: pd.DataFrame, kind: str) -> Share:
 
 def cells(one: Grade) -> list[str]:
     """Return a grade as the cells of a table: situation, recovered, false change, false new, error, and what of it."""
-    note = one.why or ("" if one.comparable else "a run says not comparable: sizes alone are judged here")
+    note = one.why if one.comparable else f"{SIZES_ALONE}{one.why}"
     return [
         SITUATIONS.get(one.situation, one.situation),
         str(one.recovered),
@@ -142,6 +142,9 @@ def cells(one: Grade) -> list[str]:
         note,
     ]
 
+
+SIZES_ALONE = "a run calls these scans not comparable, here sizes alone are judged: "
+"""Begins the note on scans that are too unlike."""
 
 HEADS = ("Situation", "True changes called", "Unchanged called changed", "False new", "Error of a change", "Note")
 """Heads of the cells of a grade."""

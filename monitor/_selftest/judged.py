@@ -22,6 +22,9 @@ SAME = 0.02
 QUANTITIES = {"volume_mm3": ("", "mm3"), "excess_hu_mm3": ("excess_", "hu_mm3")}
 """Quantities, and how their columns begin and end."""
 
+NOT_COMPARABLE = "not_comparable"
+"""Verdict on scans that are too unlike."""
+
 CALLED_NEW = "new"
 """What a lesion is called that has come."""
 
@@ -84,7 +87,7 @@ class _Story:
         said = self._new(then) if was.volume_mm3 == 0 else self._said(first, then)
         true = {"volume_mm3": (was.volume_mm3, now.volume_mm3), "excess_hu_mm3": (was.excess_hu_mm3, now.excess_hu_mm3)}
         seen = then is not None if was.volume_mm3 == 0 else first is not None
-        row: dict[str, object] = {"found": seen, "why": self.why}
+        row: dict[str, object] = {"found": seen, "why": self._why(said)}
         for quantity, (start, end) in QUANTITIES.items():
             one, two = true[quantity]
             change = 0.0 if abs(two - one) <= SAME * one else two - one
@@ -101,10 +104,15 @@ class _Story:
         return [*own, *(self._other(NOWHERE, self._new(lesion), found=False) for lesion in false)]
 
     def _other(self, kind: str, said: dict[str, dict[str, Any]], *, found: bool) -> dict[str, object]:
-        row: dict[str, object] = {"lesion": kind, "found": found, "why": self.why}
+        row: dict[str, object] = {"lesion": kind, "found": found, "why": self._why(said)}
         for quantity in QUANTITIES:
             row |= self._columns(quantity, said.get(quantity, {}), 0.0)
         return row
+
+    def _why(self, said: dict[str, dict[str, Any]]) -> str:
+        """Return why a lesion could not be compared."""
+        volume = said.get("volume_mm3", {})
+        return self.why or (str(volume.get("why", "")) if volume.get("verdict") == NOT_COMPARABLE else "")
 
     def _columns(
         self, quantity: str, said: dict[str, Any], true_change: float, *, came: bool = False

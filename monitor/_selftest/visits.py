@@ -37,7 +37,7 @@ NOISIER = 1.5
 SOFTER_MM = 0.6
 """SD of the further blur of a softer kernel, mm."""
 
-THICKEST_MM = 7.5
+THICKEST_MM = 5.0
 """Slices are not made thicker than this, mm: nobody would measure calcification on them."""
 
 LEAST_SLICES = 12
