@@ -18,6 +18,7 @@ from monitor._selftest import inserted, judged, visits
 from monitor._selftest.inserted import NOTHING, Inserted, Painted, State
 from monitor._selftest.visits import Baseline, Made
 from monitor.errors import StoreError, StudyError
+from monitor.phantom.motion import Motion
 from monitor.store import Results
 from monitor.types import Anatomy
 from tests import made
@@ -129,6 +130,32 @@ def test_the_visits_are_the_baseline_and_the_same_moved(tmp_path):
     other = grid.array(sitk.ReadImage(str(tmp_path / "rescan.nrrd"))).astype(float)
     assert np.corrcoef(other[inner], base.scan.array[inner])[0, 1] < 0.9
     assert sitk.ReadImage(str(tmp_path / "slices.nrrd")).GetSize()[2] == 20
+
+
+def test_a_follow_up_is_the_baseline_moved_and_goes_on_beyond_the_field():
+    """Closed form: shifted by a slice each voxel is its neighbour's, and beyond the end the last slice goes on."""
+    base = baseline()
+    values = base.scan.array.astype(np.float32)
+    shift = np.array([0.0, 0.0, -1.5 * 2])
+    motion = Motion(np.eye(3), shift, 1.0, None, None, lambda points: np.zeros(points[0].shape))
+    moved, mask, weight = visits.pulled(base.scan, motion, values, base.found.skeleton, values / 1000)
+    assert np.abs(moved[:-2] - values[2:]).max() < 0.05
+    assert np.abs(moved[-2:] - values[-1]).max() < 0.05
+    assert (mask[:-2] == base.found.skeleton[2:]).all()
+    assert np.abs(weight[:-2] - values[2:] / 1000).max() < 1e-4
+
+
+def test_nothing_swings_beside_gas():
+    """Where slices jump from gas to tissue no tissue becomes denser than it was: it would pass for mineral."""
+    scan = made.limb(noise_hu=0.0, bone=False)
+    values = np.full(scan.array.shape, 50.0, np.float32)
+    values[:10] = -1000.0
+    shift = np.array([0.0, 0.0, 0.75])
+    motion = Motion(np.eye(3), shift, 1.0, None, None, lambda points: np.zeros(points[0].shape))
+    (moved,) = visits.pulled(scan, motion, values)
+    assert moved.max() <= 50.0
+    assert moved.min() >= -1000.0
+    assert -900.0 < moved[10, 40, 40] < 0.0
 
 
 def test_the_noise_around_what_is_put_in_is_another(tmp_path):

@@ -203,19 +203,24 @@ def near(scan: Scan, lesions: list[Inserted]) -> np.ndarray:
 def pulled(scan: Scan, motion: Motion, *parts: np.ndarray) -> list[np.ndarray]:
     """Return images as they lie at the follow-up, on the scan's own grid; beyond the field they go on.
 
-    The first, HU, by cubic splines, other numbers linearly, masks by the nearest voxel.
+    The first, HU, by cubic splines within the range of the voxels around (slices are too far apart for splines not to
+    swing beside gas); other numbers linearly, masks by the nearest voxel.
     """
+    low, high = ndimage.minimum_filter(parts[0], 3), ndimage.maximum_filter(parts[0], 3)
     orders = [3, *(0 if part.dtype == bool else 1 for part in parts[1:])]
     given = [ndimage.spline_filter(parts[0], order=3, output=np.float32), *parts[1:]]
     out = [np.empty(part.shape, part.dtype) for part in parts]
     rows = np.indices(parts[0].shape[1:]).reshape(2, -1).T
+    last = np.array(parts[0].shape)[:, None] - 1
     for number in range(len(parts[0])):
         points = grid.to_mm(scan.image, np.column_stack([np.full(len(rows), number), rows]))
-        there = grid.to_index(scan.image, motion.to_baseline(points)).T
+        there = np.clip(grid.to_index(scan.image, motion.to_baseline(points)).T, 0, last)
         for own, part, order in zip(out, given, orders, strict=True):
-            found = ndimage.map_coordinates(part, there, order=order, prefilter=False, mode="nearest")
+            found = ndimage.map_coordinates(part, there, order=order, prefilter=False, mode="mirror")
             own[number] = found.reshape(own.shape[1:])
-    return [np.clip(out[0], *HU_RANGE), *out[1:]]
+        nearest = np.rint(there).astype(int)
+        np.clip(out[0][number].ravel(), low[tuple(nearest)], high[tuple(nearest)], out=out[0][number].reshape(-1))
+    return out
 
 
 def painted(
