@@ -78,10 +78,10 @@ SEEN = 0.3
 
 @dataclass(frozen=True)
 class State:
-    """What a lesion is at a visit: shape, and its HU above the tissue around."""
+    """What a lesion is at a visit: shape, and the HU of its mineral, whatever tissue it takes the place of."""
 
     shape: Cluster
-    contrast_hu: float
+    hu: float
 
 
 @dataclass(frozen=True)
@@ -116,23 +116,33 @@ NOTHING = Painted(0.0, 0.0, np.empty((0, 3)))
 """What a lesion is where it is not."""
 
 
-def planned(own_mm3: Sequence[float] | np.ndarray, own_contrast_hu: float, lod_mm3: float) -> list[Inserted]:
+def planned(
+    own_mm3: Sequence[float] | np.ndarray, own_hu: float, *, tissue_hu: float, lod_mm3: float
+) -> list[Inserted]:
     """Return the lesions to put into a scan, without their places: first those that tell most.
 
     Parameters
     ----------
     own_mm3 : (N,) array
         Volumes of the patient's own lesions, mm³.
-    own_contrast_hu : float
-        Their usual contrast, HU; NaN where there are none.
+    own_hu : float
+        Their usual HU; NaN where there are none.
+    tissue_hu : float
+        Level of soft tissue.
     lod_mm3 : float
         The scan's limit of detection, mm³.
     """
     sizes = _sizes(own_mm3, lod_mm3)
-    contrast = float(np.clip(own_contrast_hu, *CONTRAST_HU)) if np.isfinite(own_contrast_hu) else DENSE_HU
+    contrast = float(np.clip(own_hu - tissue_hu, *CONTRAST_HU)) if np.isfinite(own_hu) else DENSE_HU
+    # The limit of detection is stated for balls of its own contrast.
+    contrasts = {"small": DENSE_HU, "middle": contrast, "large": contrast}
     turns = max(len(names) for _, names in PLAN)
     order = [(kind, names[turn]) for turn in range(turns) for kind, names in PLAN if turn < len(names)]
-    return [_made(kind, name, sizes[name], contrast, number) for number, (kind, name) in enumerate(order)]
+    found = []
+    for number, (kind, name) in enumerate(order):
+        form = BALL if name == "small" else FORMS[number % len(FORMS)]
+        found.append(_made(kind, form, sizes[name], (tissue_hu, contrasts[name])))
+    return found
 
 
 def _sizes(own_mm3: Sequence[float] | np.ndarray, lod_mm3: float) -> dict[str, float]:
@@ -143,17 +153,17 @@ def _sizes(own_mm3: Sequence[float] | np.ndarray, lod_mm3: float) -> dict[str, f
     return {"small": NEAR_LIMIT * lod_mm3, "middle": middle, "large": large}
 
 
-def _made(kind: str, size: str, volume_mm3: float, contrast_hu: float, number: int) -> Inserted:
-    # The limit of detection is stated for balls of this contrast.
-    form = BALL if size == "small" else FORMS[number % len(FORMS)]
-    first = State(_scaled(form, volume_mm3), DENSE_HU if size == "small" else contrast_hu)
+def _made(kind: str, form: Cluster, volume_mm3: float, levels_hu: tuple[float, float]) -> Inserted:
+    """Return a lesion of a form and volume; ``levels_hu`` are soft tissue and the contrast above it."""
+    tissue, contrast = levels_hu
+    first = State(_scaled(form, volume_mm3), tissue + contrast)
     nowhere, frame = np.zeros(3), np.eye(3)
     if kind == "dissolved":
         return Inserted(kind, first, None, nowhere, frame)
     if kind == "new":
         return Inserted(kind, None, first, nowhere, frame)
-    then = State(_scaled(form, volume_mm3 * RATIOS[kind]), first.contrast_hu * (DENSER if kind == "densified" else 1))
-    return Inserted(kind, first, then, nowhere, frame)
+    hu = tissue + contrast * (DENSER if kind == "densified" else 1.0)
+    return Inserted(kind, first, State(_scaled(form, volume_mm3 * RATIOS[kind]), hu), nowhere, frame)
 
 
 BALL = Cluster(((0.0, 0.0, 0.0),), (1.0,))
@@ -246,9 +256,7 @@ def paint(
     shares = _shares(state.shape, centre_mm, axes, image, blur)
     voxel = grid.voxel_volume_mm3(image)
     there, (share,) = shares.clip(values.shape)
-    b = tissue_hu[there]
-    around = float(np.average(b, weights=share))
-    added = share * (around + state.contrast_hu - b)
+    added = share * (state.hu - tissue_hu[there])
     values[there] += added
     index = np.argwhere(share >= min(SEEN, float(share.max()))) + [part.start for part in there]
     return Painted(state.shape.volume_mm3, float(added.sum(dtype=float) * voxel), grid.to_mm(image, index))

@@ -139,7 +139,7 @@ def make(folder: Path, base: Baseline, taken: np.ndarray, rng: np.random.Generat
         values[~scan.imaged] = AIR_HU
     tissue = without_noise(values, found.noise_hu, scan.spacing_zyx_mm)
     volumes, bright_hu = inserted.own_lesions(scan, base.mineral)
-    wanted = inserted.planned(volumes, bright_hu - found.tissue_hu, base.lod_mm3)
+    wanted = inserted.planned(volumes, bright_hu, tissue_hu=found.tissue_hu, lod_mm3=base.lod_mm3)
     lesions = inserted.placed(scan, wanted, inserted.clearance_mm(scan, found, tissue, taken), rng)
     motion = moved(scan, found.skeleton | base.mineral, rng)
     anew = near(scan, lesions)
