@@ -103,6 +103,10 @@ def _register_patient(app: Dash, read: Callable[[], Results]) -> None:
     def _lesions(path: str) -> tuple[list[dict], dict, dict]:
         return show_lesions(read(), path)
 
+    @app.callback(Output("selftest", "children"), Input("place", "pathname"))
+    def _selftest(path: str) -> Component | None:
+        return show_selftest(read(), path)
+
 
 def _register_pictures(app: Dash, read: Callable[[], Results]) -> None:
     @app.callback(
@@ -218,6 +222,12 @@ def show_lesions(results: Results, path: str | None) -> tuple[list[dict], dict, 
     patient = views.patient_of(path, results)
     rows = views.lesion_rows(results, patient) if patient else []
     return rows, {"ids": [str(row["lesion_id"]) for row in rows[:1]]}, layout.grid_style(len(rows))
+
+
+def show_selftest(results: Results, path: str | None) -> Component | None:
+    """Return how well a patient's scan can be measured; nothing where no selftest was made."""
+    patient = views.patient_of(path, results)
+    return layout.selftest_panel(views.selftest_rows(results, patient)) if patient else None
 
 
 def show_pair(results: Results, path: str | None, rows: Rows) -> tuple:

@@ -8,6 +8,7 @@ import dash_ag_grid as dag
 from dash import dcc, html
 
 from dashboard import views, words
+from monitor import graded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -240,6 +241,7 @@ def _patient() -> Component:
                     html.Div(_lesions_grid(), className="panel"),
                     html.H3("Scans"),
                     html.Div(id="scans", className="scroll panel"),
+                    html.Div(id="selftest"),
                     html.Div(id="patient-refused", className="scroll"),
                 ],
                 id="somebody",
@@ -332,6 +334,23 @@ def _scan_cells(row: Any, check: str | None) -> list[Any]:
         f"{compares}: {why}" if why else compares,
         link if check else words.MISSING,
     ]
+
+
+def selftest_panel(rows: pd.DataFrame) -> Component | None:
+    """Return how well a patient's scan can be measured; nothing where no selftest was made."""
+    told = graded.sentences(rows)
+    if not told:
+        return None
+    cells = [graded.cells(one) for one in graded.grades(rows)]
+    shown = table(graded.HEADS, cells, caption=graded.TITLE) if cells else None
+    return html.Div(
+        [
+            html.H3("How well this patient's scan can be measured"),
+            html.P(" ".join(told), title=graded.EXPLAINED),
+            html.Div(shown, className="scroll"),
+        ],
+        className="panel",
+    )
 
 
 def refused_table(refused: pd.DataFrame) -> Component:

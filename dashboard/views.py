@@ -183,6 +183,12 @@ def refused_rows(results: Results, patient: str | None = None) -> pd.DataFrame:
     return table if patient is None else table[table["patient_id"] == patient]
 
 
+def selftest_rows(results: Results, patient: str) -> pd.DataFrame:
+    """Return what a selftest found of a patient's scan; no rows where none was made."""
+    table = results.tables["selftest"]
+    return table[table["patient_id"] == patient]
+
+
 def lesion_visits(results: Results, patient: str, lesion: int) -> pd.DataFrame:
     """Return the rows of one lesion in order of time, with the visit's limit of detection."""
     table = results.tables["lesions"]

@@ -169,30 +169,44 @@ def measure(scan: Scan, anatomy: Anatomy, findings: Findings) -> pd.DataFrame:
 
 def measure_voxels(scan: Scan, anatomy: Anatomy, findings: Findings) -> tuple[pd.DataFrame, dict[int, Crop]]:
     """Return what ``measure`` returns and, by label, each piece voxel by voxel."""
-    places = {}
-    reach = np.ceil((MARGIN_MM + RING_MM + 1) / scan.spacing_zyx_mm).astype(int) + 1
-    for label, box in enumerate(ndimage.find_objects(findings.labels), start=1):
-        if box is not None:
-            near = grid.grown(box, reach, findings.labels.shape)
-            place = _place_of(scan, anatomy, findings, label, near)
-            places[label] = near, place, _on_bone(place, anatomy.skeleton[near])
-    thick = scan.acquisition.slice_thickness_mm
-    blur = outline.measured_blur(
-        _telling([place for _, place, _ in places.values()]),
-        float(thick) if np.isfinite(thick) else float(scan.spacing_zyx_mm[0]),
-    )
+    places = _places(scan, anatomy, findings)
+    blur = _blur(scan, places)
     factor = noise_correlation(scan, anatomy)
     kvp = scan.acquisition.kvp
     steep = phantomless.slope(phantomless.measured(scan, anatomy, findings), kvp) if places else nan
     rows, crops = [], {}
-    for label, (near, place, on_bone) in places.items():
-        fitted = outline.fit(place, blur)
+    for label, (near, place) in places.items():
+        fitted, on_bone = outline.fit(place, blur), _on_bone(place, anatomy.skeleton[near])
         piece = _Piece(place, fitted, blur, factor, scan.voxel_volume_mm3, findings.threshold_hu, on_bone)
         amounts = {**_amounts(piece, kvp), **_scores(piece, kvp)}
         amounts["mass_tissue_mg"] = amounts["mass_mg"] * steep
         rows.append({"label": label, **amounts, **_centre(piece, scan, near)})
         crops[label] = _crop(piece, scan, near)
     return pd.DataFrame(rows, columns=COLUMNS), crops
+
+
+def scan_blur(scan: Scan, anatomy: Anatomy, findings: Findings) -> Blur:
+    """Return how the scanner blurs, as the scan's own sharpest pieces tell it; the usual blur where none does."""
+    return _blur(scan, _places(scan, anatomy, findings))
+
+
+def _places(scan: Scan, anatomy: Anatomy, findings: Findings) -> dict[int, tuple[tuple[slice, ...], Place]]:
+    """Return box and place of each piece by its label."""
+    places = {}
+    reach = np.ceil((MARGIN_MM + RING_MM + 1) / scan.spacing_zyx_mm).astype(int) + 1
+    for label, box in enumerate(ndimage.find_objects(findings.labels), start=1):
+        if box is not None:
+            near = grid.grown(box, reach, findings.labels.shape)
+            places[label] = near, _place_of(scan, anatomy, findings, label, near)
+    return places
+
+
+def _blur(scan: Scan, places: dict[int, tuple[tuple[slice, ...], Place]]) -> Blur:
+    thick = scan.acquisition.slice_thickness_mm
+    return outline.measured_blur(
+        _telling([place for _, place in places.values()]),
+        float(thick) if np.isfinite(thick) else float(scan.spacing_zyx_mm[0]),
+    )
 
 
 def _telling(places: list[Place]) -> list[Place]:

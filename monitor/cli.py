@@ -74,9 +74,14 @@ def run(
     """Measure a study: the main job. What is finished and unchanged is not measured again."""
     from monitor import pipeline
 
+    before = _self_tested(results)
     with _progress() as tell:
         found = pipeline.follow(study, results, workers=workers, patient=patient, progress=tell)
     _summary(found)
+    gone = sorted((before - set(found.tables["selftest"]["patient_id"])) & set(found.tables["patients"]["patient_id"]))
+    if gone:
+        told = "the baseline or the program is another now: run calcitrack selftest again"
+        console.print(f"[yellow]selftest gone[/] of {', '.join(gone)}: {told}", highlight=False, soft_wrap=True)
     raise typer.Exit(REFUSED if len(found.tables["refused"]) else MEASURED)
 
 
@@ -106,6 +111,22 @@ def index_command(
     with _progress() as tell:
         found = index(export, study, keep_ids=keep_ids, progress=tell)
     raise typer.Exit(REFUSED if _show_index(found, study) else MEASURED)
+
+
+@app.command("selftest")
+def selftest_command(
+    results: Annotated[Path, typer.Argument(help="Results folder.")],
+    study: Annotated[Path | None, typer.Option(help="Study folder, where it was moved since the run.")] = None,
+    patient: Annotated[str | None, typer.Option(help="Test this patient alone.")] = None,
+    workers: Workers = min(2, os.cpu_count() or 1),
+) -> None:
+    """Put known change into each patient's baseline, measure it back, and keep what came out beside the results."""
+    from monitor.selftest import selftest
+
+    with _progress() as tell:
+        found = selftest(results, study=study, patient=patient, workers=workers, progress=tell)
+    asked = found if patient is None else found[found["patient_id"] == patient]
+    raise typer.Exit(REFUSED if _show_selftest(asked) else MEASURED)
 
 
 @app.command("map-points")
@@ -268,6 +289,40 @@ def _summary(found: Results) -> None:
     out.print("mm³: mineral; excess: HU·cm³ above the background; mg HA: nominal mass; -: not evaluable")
     out.print(f"results: {found.folder}", soft_wrap=True, highlight=False)
     out.print("Research use only, not for diagnosis.")
+
+
+def _self_tested(results: Path) -> set[str]:
+    """Return the patients of whom results hold a selftest; nobody where there are none."""
+    from monitor import store
+
+    try:
+        table = store.read_results(results).tables["selftest"]
+    except StoreError:
+        return set()
+    return set(table.loc[table["situation"].notna(), "patient_id"])
+
+
+def _show_selftest(found: pd.DataFrame) -> list[str]:
+    """Show how each patient's scan was measured; return the patients who could not be tested."""
+    from monitor import graded
+
+    out = Console()
+    out.width = out.width if out.is_terminal else 160
+    table = Table(title="Known change put into each baseline and measured back", title_justify="left")
+    for name in ("patient", *(head.lower() for head in graded.HEADS)):
+        table.add_column(name)
+    untested = []
+    for patient, own in found.groupby("patient_id"):
+        grades = graded.grades(own)
+        for one in grades:
+            table.add_row(str(patient), *(escape(cell) for cell in graded.cells(one)))
+        if not grades:
+            untested.append(str(patient))
+            why = escape("; ".join(own["why"].astype(str)))
+            console.print(f"[yellow]not tested[/] {patient}: {why}", highlight=False, soft_wrap=True)
+    out.print(table)
+    out.print("Error of a change: median over lesions, of volume. Research use only, not for diagnosis.")
+    return untested
 
 
 def _show_index(found: pd.DataFrame, study: Path) -> list[str]:

@@ -24,6 +24,9 @@ from monitor.types import Anatomy, Registration, Scan, ScanError, StudyError
 VERSION = "0.1.0"
 """Version of the software, as in ``pyproject.toml``."""
 
+PARTS_A_SCAN = 5
+"""Parts of the work on a scan, as the progress counts them: looked at, registered, measured, compared, pictured."""
+
 LARGER_FIELD = 1.4
 """A scan must see this much more body than the baseline's to be the reference of the registration instead:
 growth between two visits stays below, a field that is cut by a third does not."""
@@ -46,6 +49,7 @@ def follow(
     workers: int = 1,
     patient: str | None = None,
     progress: Progress | None = None,
+    pictures: bool = True,
 ) -> Results:
     """Follow every calcification of a study from its scans to trends.
 
@@ -61,6 +65,8 @@ def follow(
         Measure this patient alone.
     progress : callable, optional
         Called with parts done, parts in all and a word about the last.
+    pictures : bool
+        Draw every visit and lesion; without, the images are label maps alone, in half the time.
 
     Returns
     -------
@@ -77,7 +83,7 @@ def follow(
         folder = Path(results) if results is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         root = stack.enter_context(store.locked(folder))
         hands = stack.enter_context(crew(workers))
-        tell = Teller(progress, 5 * sum(len(one.visits) for one in opened.patients))
+        tell = Teller(progress, PARTS_A_SCAN * sum(len(one.visits) for one in opened.patients))
         units, refused = _look(opened, root / store.WORK, hands, tell)
         refused += _not_admitted(opened, units, hands)
         groups = [group for one in opened.patients for group in _groups(one, units, opened)]
@@ -85,11 +91,14 @@ def follow(
         records, unkept = _records(groups, measured, opened, hands)
         refused += unkept
         records, compared = _exchanged(groups, measured, records, hands, tell)
-        pictures = _pictures(groups, measured, records, hands, tell)
+        draw = stages.picture if pictures else stages.label_map
+        images, keep = _images(groups, measured, records, draw, hands, tell)
         found = _tables(opened, groups, records, refused)
+        found["selftest"], tested = _selftests(groups)
         run = _run(opened, found, started)
-        store.publish(root, found, pictures[0], run)
-        store.prune(root / store.WORK, pictures[1] | compared)
+        store.publish(root, found, images, run)
+        store.prune(root / store.WORK, keep | compared | tested)
+        store.note_study(root / store.WORK, opened.folder)
         return Results(folder=root, tables=found, run=run)
 
 
@@ -252,8 +261,13 @@ def _exchanged(
     return [record.with_exchange(one, told) for one, told in zip(records, answers, strict=True)], keep
 
 
-def _pictures(
-    groups: Sequence[_Group], measured: list[list[Measured]], records: Sequence[Record], hands: Crew, tell: Teller
+def _images(
+    groups: Sequence[_Group],
+    measured: list[list[Measured]],
+    records: Sequence[Record],
+    draw: Callable[[Unit, Unit, Measured, pd.DataFrame], Path],
+    hands: Crew,
+    tell: Teller,
 ) -> tuple[dict[str, Path], set[str]]:
     """Draw every visit; return the files to publish by name, and the finished parts that are in use."""
     calls, where = [], []
@@ -261,7 +275,7 @@ def _pictures(
         for unit, done in zip(group.units, own, strict=True):
             calls.append((unit, group.reference, done, one.wanted[(unit.visit.visit_id, unit.visit.scan_id)]))
             where.append(Path(unit.visit.patient_id) / unit.visit.visit_id / unit.visit.scan_id)
-    drawn = hands.map(stages.picture, calls, tell.of("pictured", _names(call[0] for call in calls)))
+    drawn = hands.map(draw, calls, tell.of("pictured", _names(call[0] for call in calls)))
     files: dict[str, Path] = {}
     keep: set[str] = set()
     for (unit, _, done, _), folder, part in zip(calls, where, drawn, strict=True):
@@ -283,6 +297,15 @@ def _tables(
     rows = pd.concat([study.refused, tables.check(pd.DataFrame(refused), "refused")], ignore_index=True)
     found["refused"] = tables.check(rows, "refused")
     return found
+
+
+def _selftests(groups: Sequence[_Group]) -> tuple[pd.DataFrame, set[str]]:
+    """Return what selftests found that still fit their baselines, and the finished parts that hold it."""
+    baselines = {group.patient.patient_id: group for group in reversed(groups)}
+    units = [next(unit for unit in one.units if unit.visit is one.baseline) for _, one in sorted(baselines.items())]
+    kept = {stages.selftest_key(unit): found for unit in units if (found := stages.kept_selftest(unit)) is not None}
+    rows = pd.concat(kept.values(), ignore_index=True) if kept else tables.empty("selftest")
+    return tables.check(rows, "selftest"), set(kept)
 
 
 def _together(name: str, records: Sequence[Record]) -> pd.DataFrame:

@@ -145,6 +145,17 @@ def look(unit: Unit) -> None:
     store.finish(unit.work, unit.key, write)
 
 
+def selftest_key(unit: Unit) -> str:
+    """Return the name of the finished selftest whose baseline this is: it depends on nothing else."""
+    return store.content_hash("selftest", unit.visit.patient_id, unit.key)
+
+
+def kept_selftest(unit: Unit) -> pd.DataFrame | None:
+    """Return the finished selftest of a baseline; None where there is none."""
+    path = unit.work / selftest_key(unit) / "selftest.parquet"
+    return pd.read_parquet(path) if path.exists() else None
+
+
 def entry(unit: Unit, key: bytes) -> admit.Entry:
     """Return what tells whether a scan that was looked at is its patient's own, and is listed once: ``admit.entry``."""
     said = json.loads((unit.folder / "look.json").read_text())
@@ -359,13 +370,9 @@ def picture(unit: Unit, reference: Unit, done: Measured, wanted: pd.DataFrame) -
         return unit.work / key
     image = load(unit.visit)
     found = looked(unit, image)
-    pieces = grid.array(store.read_labels(done.measured / "pieces.nii.gz"))
+    labels = _by_lesion(grid.array(store.read_labels(done.measured / "pieces.nii.gz")), wanted)
     skeleton = grid.array(store.read_labels(done.measured / "skeleton.nii.gz")) > 0
     left_out = _left_out(done)
-    lesion_of = np.zeros(int(pieces.max()) + 1, np.uint16)
-    there = wanted.dropna(subset=["label"])
-    lesion_of[there["label"].astype(int)] = there["lesion_id"].astype(int)
-    labels = lesion_of[pieces]
     title = f"{unit.visit.patient_id}  {unit.visit.visit_id}  {unit.visit.date.isoformat()}"
     looking = None
     if done.placed is not None:
@@ -401,6 +408,24 @@ def picture(unit: Unit, reference: Unit, done: Measured, wanted: pd.DataFrame) -
     return store.finish(unit.work, key, write)
 
 
+def label_map(unit: Unit, _: Unit, done: Measured, wanted: pd.DataFrame) -> Path:
+    """Write the label map by lesion_id alone, for who needs no picture; arguments as for ``picture``."""
+    key = store.content_hash("label map", unit.key, done.measured.name, wanted.to_csv(index=False))
+    if (unit.work / key).exists():
+        return unit.work / key
+    pieces = store.read_labels(done.measured / "pieces.nii.gz")
+    labels = _by_lesion(grid.array(pieces), wanted)
+    return store.finish(unit.work, key, lambda folder: store.write_labels(folder / "lesions.nii.gz", labels, pieces))
+
+
+def _by_lesion(pieces: np.ndarray, wanted: pd.DataFrame) -> np.ndarray:
+    """Return the label map of a visit by lesion_id, (z, y, x) uint16."""
+    lesion_of = np.zeros(int(pieces.max()) + 1, np.uint16)
+    there = wanted.dropna(subset=["label"])
+    lesion_of[there["label"].astype(int)] = there["lesion_id"].astype(int)
+    return lesion_of[pieces]
+
+
 def _left_out(done: Measured) -> np.ndarray | None:
     """Return why what is dense is no lesion, (z, y, x) uint8; None where nothing was asked."""
     path = done.measured / "left_out.nii.gz"
@@ -425,6 +450,11 @@ def published(done: Measured, drawn: Path) -> dict[str, Path]:
 def body_mm3(unit: Unit) -> float:
     """Return how much body a scan shows, mm³."""
     return float(json.loads((unit.folder / "look.json").read_text())["body_mm3"])
+
+
+def lod_mm3(unit: Unit) -> float:
+    """Return the volume of dense mineral that a scan shows with 90 % power, mm³."""
+    return float(json.loads((unit.folder / "look.json").read_text())["lod_mm3"])
 
 
 def parameters() -> dict[str, object]:

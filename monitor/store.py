@@ -42,6 +42,9 @@ PART = ".part-"
 STAGING, REPLACED = ".staging", ".replaced"
 """A publication on its way, complete once it holds ``run.json``; and what it replaces, until it is removed."""
 
+STUDY = "study"
+"""File in ``.work`` that names the study folder of the last run; nothing of ``.work`` is published or exported."""
+
 SHEARED = ".nrrd"
 """Ending of a label map on a sheared grid, beside its .nii.gz."""
 
@@ -60,7 +63,7 @@ AFFINE_END = "FixedParameters: 0 0 0"
 PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "SimpleITK", "pydicom", "statsmodels")
 """Packages whose version can move a number."""
 
-MOVES_NO_NUMBER = ("cli.py", "export", "index.py", "check.py", "_index", "words.py", "placing.py")
+MOVES_NO_NUMBER = ("cli.py", "export", "index.py", "check.py", "_index", "words.py", "placing.py", "graded.py")
 """Modules that come before or after measuring: a change in them leaves what is finished as it is."""
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -203,6 +206,56 @@ def publish(folder: Path, found: dict[str, pd.DataFrame], images: dict[str, Path
         if not (staging / "run.json").exists():
             shutil.rmtree(staging, ignore_errors=True)
     _recover(folder)
+
+
+def publish_table(folder: Path, table: pd.DataFrame, name: str) -> None:
+    """Publish one table anew beside the others, which stay as they are; the folder must be ``locked`` and hold results.
+
+    Raises
+    ------
+    StoreError
+        If nothing was published there, or the disk does not take it: the results before stay as they were.
+    """
+    told = _run_text(folder)
+    staging = folder / STAGING
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        (staging / "tables").mkdir(parents=True)
+        for path in sorted((folder / "tables").iterdir()):
+            if path.stem != name:
+                _link(path, staging / "tables" / path.name)
+        write_table(tables.check(table, name), staging / "tables" / name)
+        _sync(staging)
+        _write(staging / "run.json.part", told.encode())
+        (staging / "run.json.part").rename(staging / "run.json")
+    except OSError as error:
+        raise StoreError(f"table {name} could not be written to {folder}: {error.strerror}") from None
+    finally:
+        if not (staging / "run.json").exists():
+            shutil.rmtree(staging, ignore_errors=True)
+    _recover(folder)
+
+
+def note_study(work: Path, study: Path) -> None:
+    """Keep where the study of these results lies, for its owner alone."""
+    path = work / STUDY
+    path.touch(mode=0o600)
+    _write(path, os.fsencode(study.absolute()))
+
+
+def noted_study(folder: str | Path) -> Path:
+    """Return the study folder of the last run.
+
+    Raises
+    ------
+    StoreError
+        If the results do not know it.
+    """
+    path = Path(folder) / WORK / STUDY
+    try:
+        return Path(os.fsdecode(path.read_bytes()))
+    except OSError:
+        raise StoreError("results must know the study that they are of, and these do not: name it (--study)") from None
 
 
 def write_table(table: pd.DataFrame, stem: Path) -> None:

@@ -249,6 +249,43 @@ EVENTS: Schema = (
     Column("side", TEXT, "", "left or right; empty where unknown"),
 )
 
+SELFTEST: Schema = (
+    _PATIENT,
+    Column(
+        "situation", TEXT, "", "how the baseline was scanned again: rescan, noise, kernel or slices; empty: not tested"
+    ),
+    Column("lesion_number", WHOLE, "", "counts the lesions of a test; it is no lesion_id"),
+    Column(
+        "lesion",
+        TEXT,
+        "",
+        "what became of it: unchanged, grown_20, grown_50, shrunk_20, densified, dissolved, new; own: one of the"
+        " patient's own, unchanged; nothing: called new where nothing is",
+    ),
+    Column("found", FLAG, "", "was it found where it is, at the first visit that has it"),
+    _mm3("true_before_mm3", "true volume before; empty for the patient's own"),
+    _mm3("true_after_mm3", "true volume after"),
+    _mm3("true_change_mm3", "true change of volume"),
+    _mm3("before_mm3", "measured volume before"),
+    _mm3("after_mm3", "measured volume after"),
+    _mm3("change_mm3", "measured change of volume"),
+    _mm3("detectable_mm3", "the smallest change that counts"),
+    Column("verdict", TEXT, "", "what table changes says; what came has its status"),
+    Column("called", TEXT, "", "the verdict by size alone, as if every two scans could be compared"),
+    Column("right", FLAG, "", "called is what is true; empty where nothing was said and nothing changed"),
+    Column("excess_true_before_hu_mm3", NUMBER, "HU mm3", "true excess before"),
+    Column("excess_true_after_hu_mm3", NUMBER, "HU mm3", "true excess after"),
+    Column("excess_true_change_hu_mm3", NUMBER, "HU mm3", "true change of excess"),
+    Column("excess_before_hu_mm3", NUMBER, "HU mm3", "measured excess before"),
+    Column("excess_after_hu_mm3", NUMBER, "HU mm3", "measured excess after"),
+    Column("excess_change_hu_mm3", NUMBER, "HU mm3", "measured change of excess"),
+    Column("excess_detectable_hu_mm3", NUMBER, "HU mm3", "the smallest change of excess that counts"),
+    Column("excess_verdict", TEXT, "", "as verdict"),
+    Column("excess_called", TEXT, "", "as called"),
+    Column("excess_right", FLAG, "", "as right"),
+    Column("why", TEXT, "", "why it was not tested, or could not be compared"),
+)
+
 SCHEMAS: dict[str, Schema] = {
     "visits": VISITS,
     "lesions": LESIONS,
@@ -259,6 +296,7 @@ SCHEMAS: dict[str, Schema] = {
     "refused": REFUSED,
     "patients": PATIENTS,
     "events": EVENTS,
+    "selftest": SELFTEST,
 }
 """The tables of the results folder: the seven of the contract, then what a page needs of the study beside them."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import re
 import shutil
@@ -13,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from monitor import cli, pipeline, store
+from monitor import cli, pipeline, store, tables
 from monitor.phantom import PhantomVisit
 
 ROOT = Path(__file__).parents[1]
@@ -84,7 +85,7 @@ def test_a_fault_of_ours_ends_with_3_and_publishes_nothing(
     monkeypatch.setattr(pipeline, "_tables", broken)
     monkeypatch.setattr(pipeline, "_measure", lambda *_: [])
     monkeypatch.setattr(pipeline, "_records", lambda *_: [])
-    monkeypatch.setattr(pipeline, "_pictures", lambda *_: ({}, set()))
+    monkeypatch.setattr(pipeline, "_images", lambda *_: ({}, set()))
     assert run(monkeypatch, "run", str(limb_study), str(tmp_path / "out"), "--workers", "1") == 3
     assert not (tmp_path / "out" / "run.json").exists()
 
@@ -107,6 +108,41 @@ def test_map_points_answers_row_for_row(
     assert len(mapped) == 6
     assert np.isfinite(mapped.to_numpy()).all()
     assert np.linalg.norm(mapped.to_numpy()[:5] - limb_visits[0].landmarks_mm[:5], axis=1).mean() < 3
+
+
+@pytest.mark.parametrize(("why", "status"), [("", 0), ("there is no room", 1)])
+def test_a_selftest_is_shown_and_names_who_was_not_tested(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, why: str, status: int
+) -> None:
+    """The grades stand on standard output; a patient who could not be tested is named with the reason, status 1."""
+    row = {"situation": "rescan", "lesion": "new", "true_before_mm3": 0.0, "true_after_mm3": 80.0, "right": True}
+    rows = [{"patient_id": "P1", **row}, *([{"patient_id": "P2", "why": why}] if why else [])]
+    made = tables.check(pd.DataFrame(rows), "selftest")
+    monkeypatch.setattr(importlib.import_module("monitor.selftest"), "selftest", lambda *_, **__: made)
+    assert run(monkeypatch, "selftest", str(tmp_path), "--workers", "1") == status
+    shown = capsys.readouterr()
+    assert "scanned again as before" in shown.out
+    assert "1 of 1" in shown.out
+    assert ("not tested P2: there is no room" in shown.err) == bool(why)
+
+
+def test_a_run_says_that_a_selftest_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    limb_study: Path,
+    limb_results: store.Results,
+    tmp_path: Path,
+) -> None:
+    """What was tested with another program or another baseline no longer stands in the table, and is named."""
+    own = tmp_path / "results"
+    shutil.copytree(limb_results.folder, own)
+    patient = str(limb_results.tables["visits"]["patient_id"].iloc[0])
+    old = tables.check(pd.DataFrame([{"patient_id": patient, "situation": "rescan", "lesion": "new"}]), "selftest")
+    with store.locked(own) as root:
+        store.publish_table(root, old, "selftest")
+    assert run(monkeypatch, "run", str(limb_study), str(own), "--workers", "1") == 0
+    assert f"selftest gone of {patient}" in capsys.readouterr().err
+    assert store.read_results(own).tables["selftest"].empty
 
 
 def test_map_points_names_the_known_visits(

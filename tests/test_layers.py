@@ -13,7 +13,7 @@ STEPS = {
 SHARED = {"tables", "types", "errors", "grid", "noise"}
 RANKS = (
     SHARED,
-    {"study", "scan", "structures", "conditions", "phantom", "store", "placing", "figures", "words"},
+    {"study", "scan", "structures", "conditions", "phantom", "store", "placing", "figures", "words", "graded"},
     {"points", "admit"},
     STEPS,
     {"record"},
@@ -34,6 +34,8 @@ USES_FILES = {
     *{"dashboard.app", "dashboard.slices"},
     # The finished parts of a visit: docs/decisions/0002.
     *{"stages", "record", "index"},
+    # The study folder that it makes, and throws away.
+    *{"selftest"},
 }
 FILE_CALLS = {
     *{"open", "read_text", "read_bytes", "write_text", "write_bytes", "mkdir", "unlink", "rmtree"},

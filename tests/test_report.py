@@ -260,6 +260,31 @@ def test_the_report_names_the_rules_of_what_it_shows(tmp_path):
     assert "by-agatston_2d4" not in page.text
 
 
+def test_a_selftest_is_told_beside_the_patient_s_numbers(tmp_path):
+    """The section has its sentence, the situations and the kinds; a reason stands where nothing could be tested."""
+    rows = [
+        {"situation": "rescan", "lesion": "grown_50", "true_before_mm3": 100.0, "true_after_mm3": 150.0, "right": True},
+        {
+            "situation": "slices",
+            "lesion": "grown_50",
+            "true_before_mm3": 100.0,
+            "right": False,
+            "verdict": "not_comparable",
+        },
+    ]
+    visit = {"patient_id": "P1", "visit_id": "V0", "date": "2024-01-01", "years": 0.0, "region": "thigh"}
+    tested = [{"patient_id": "P1", **row} for row in rows]
+    page = page_of(published(tmp_path / "results", visits=[visit], selftest=tested), "P1", tmp_path)
+    assert "How well this patient's scan can be measured" in page.text
+    assert "1 of 1 true changes were called" in page.text
+    assert "with slices of twice the distance" in page.text
+    assert "grown by 50 %" in page.text
+    untested = published(tmp_path / "none", visits=[visit], selftest=[{"patient_id": "P1", "why": "no room"}])
+    assert "The scan could not be tested: no room." in page_of(untested, "P1", tmp_path).text
+    without = published(tmp_path / "without", visits=[visit])
+    assert "can be measured" not in page_of(without, "P1", tmp_path).text
+
+
 def test_what_the_study_says_cannot_become_markup(tmp_path):
     """Names, reasons and compartments are text, whatever stands in them."""
     bad = "<script>alert(1)</script><img src=x onerror=y>\"'"

@@ -289,6 +289,55 @@ STEPS = 30
 """More than there are."""
 
 
+def files_of(folder: Path) -> dict[str, bytes]:
+    there = [folder / "run.json", *(folder / "tables").iterdir(), *(folder / "images").rglob("*.png")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in there}
+
+
+def test_one_table_is_published_beside_the_others(tmp_path):
+    """All else stays to the byte, the pictures and run.json too, and the table reads back."""
+    folder = published(tmp_path / "results", 1)
+    before = files_of(folder)
+    table = tables.check(pd.DataFrame({"patient_id": ["P1"], "situation": ["rescan"]}), "selftest")
+    with locked(folder) as root:
+        store.publish_table(root, table, "selftest")
+    after = files_of(folder)
+    assert {name for name in after if after[name] != before[name]} == {"tables/selftest.csv", "tables/selftest.parquet"}
+    assert set(after) == set(before)
+    pd.testing.assert_frame_equal(read_results(folder).tables["selftest"], table)
+    assert number_of(folder) == 1
+
+
+def test_a_table_that_the_disk_does_not_take_changes_nothing(tmp_path, monkeypatch):
+    """The results before stay as they were, and nothing lies around."""
+    folder = published(tmp_path / "results", 1)
+    before = files_of(folder)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(store, "write_table", full)
+    with (
+        locked(folder) as root,
+        pytest.raises(StoreError, match=r"table selftest could not be written to .*No space left"),
+    ):
+        store.publish_table(root, tables.empty("selftest"), "selftest")
+    assert files_of(folder) == before
+    assert not (folder / store.STAGING).exists()
+
+
+def test_the_study_is_known_to_its_owner_alone(tmp_path):
+    """Where the study lies stands in the work folder, readable by nobody else, and survives the sweep of parts."""
+    folder = published(tmp_path / "results", 1)
+    store.note_study(folder / store.WORK, tmp_path / "study")
+    store.prune(folder / store.WORK, set())
+    assert store.noted_study(folder) == tmp_path / "study"
+    assert (folder / store.WORK / store.STUDY).stat().st_mode & 0o077 == 0
+    (folder / store.WORK / store.STUDY).unlink()
+    with pytest.raises(StoreError, match="must know the study"):
+        store.noted_study(folder)
+
+
 def test_a_kill_at_any_step_leaves_old_or_new_results(tmp_path):
     """After kill -9 at each step a reader sees one publication or none, and the next run makes it one whole."""
     command = [sys.executable, "-c", KILLED, str(tmp_path), str(Path(__file__).parents[1]), str(STEPS)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from monitor import tables
+from monitor import graded, tables
 from monitor.export import words
 from monitor.export.dictionary import sheet
 from monitor.export.wide import COMPARED, COUNTED, visits_wide
@@ -503,6 +503,25 @@ def _trend_row(row: dict[str, Any]) -> list[Cell]:
         Cell(words.probability(row["p_value"])),
         Cell(words.text(row["n_visits"])),
         Cell(words.text(row["model"]), "; ".join(filter(None, [kind, note]))),
+    ]
+
+
+def selftest(one: Patient) -> list[str]:
+    """Say how well this patient's scan can be measured; nothing where no selftest was made."""
+    return graded.sentences(one.tables["selftest"])
+
+
+def selftest_grids(one: Patient) -> list[Grid]:
+    """Return what a selftest found by situation, and by kind of change when the scan is made again as before."""
+    found = graded.grades(one.tables["selftest"])
+    if not found:
+        return []
+    rows = [[Cell(text) for text in graded.cells(grade)] for grade in found]
+    first = found[0].situation
+    called = [[Cell(name), Cell(str(share))] for name, share in graded.kinds(one.tables["selftest"], first)]
+    return [
+        Grid(graded.TITLE, _heads(*graded.HEADS), rows),
+        Grid("Lesions called what they are, scanned again as before", _heads("Lesions", "Called right"), called),
     ]
 
 

@@ -1,9 +1,13 @@
 """What a choice leads to: the callbacks' functions called directly, with what a browser might send."""
 
+from dataclasses import replace
+
+import pandas as pd
 import pytest
 from dash import no_update
 
 from dashboard import callbacks
+from monitor import tables
 
 WHOLE = ("volume_mm3", "total", "")
 
@@ -136,6 +140,19 @@ def test_a_lesion_offers_its_visits(results):
     title, options, left, _, right, hidden = callbacks.show_pair(results, "/patient/P001", rows(lesion_id=1))
     assert (title, left, right, hidden) == ("Lesion 1", "V2", "V5", False)
     assert [option["value"] for option in options] == ["V1", "V2", "V3", "V4", "V5"]
+
+
+def test_a_selftest_stands_by_its_patient_alone(results):
+    """The panel has the counts of the patient's own rows; without a selftest there is no panel."""
+    row = {"patient_id": "P001", "situation": "rescan", "lesion": "grown_50", "true_before_mm3": 100.0}
+    row |= {"true_after_mm3": 150.0, "true_change_mm3": 50.0, "change_mm3": 45.0, "right": True}
+    tested = replace(results, tables={**results.tables, "selftest": tables.check(pd.DataFrame([row]), "selftest")})
+    told = text_of(callbacks.show_selftest(tested, "/patient/P001"))
+    assert "1 of 1 true changes were called" in told
+    assert "scanned again as before" in told
+    assert callbacks.show_selftest(tested, "/patient/P002") is None
+    assert callbacks.show_selftest(results, "/patient/P001") is None
+    assert callbacks.show_selftest(tested, "/") is None
 
 
 @pytest.mark.parametrize("selected", [None, [], {}, {"ids": []}, {"ids": ["1e3"]}, rows(lesion_id="x"), rows(a=1)])
