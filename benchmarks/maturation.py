@@ -2,9 +2,9 @@
 
 Shells that fill inwards and become denser, noise 18 HU, three visits, run from DICOM to tables. The truth is what the
 same definitions say of the drawn shells on fine voxels without blur and noise; formation is the part of the new rim
-that lies farther from the old one than the band, in closed form. An index moves rightly where its sign is the truth's
-or, where the truth moves less than ``LEAST``, where it moves less than ``STILL`` times that. A seed is right where all
-shells are, over the whole course; steps are single visits and shells.
+that lies farther from the old one than the band, in closed form (of the open shell without what closes it). An index
+moves rightly where its sign is the truth's or, where the truth moves less than ``LEAST``, where it moves less than
+``STILL`` times that. A seed is right where all shells are, over the whole course; steps are single visits and shells.
 """
 
 from __future__ import annotations
