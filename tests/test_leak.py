@@ -52,7 +52,7 @@ def texts(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def test_from_export_to_report(limb_visits, tmp_path, monkeypatch, capfd, caplog):
-    """A leak scan over 40 tags: index, check, run, export in all forms and report; files, names, logs and screens."""
+    """A leak scan over 40 tags: index, check, run, selftest, exports and report; files, names, logs and screens."""
     secrets = planted(limb_visits[:2], tmp_path / "export")
     assert len(secrets) >= 40
     out = tmp_path / "out"
@@ -60,6 +60,7 @@ def test_from_export_to_report(limb_visits, tmp_path, monkeypatch, capfd, caplog
         ["index", str(tmp_path / "export"), str(out / "study")],
         ["check", str(out / "study"), "--workers", "1"],
         ["run", str(out / "study"), str(out / "results"), "--workers", "1"],
+        ["selftest", str(out / "results"), "--workers", "1"],
         *(["export", str(out / "results"), str(out / form), "--format", form] for form in ("csv", "parquet", "xlsx")),
         ["report", str(out / "results"), "P001", "-o", str(out / "P001.html")],
     ]
