@@ -25,6 +25,9 @@ from rich.console import Console
 from rich.progress import track
 
 from monitor import anatomy, burden, lesions
+from monitor._record import changes
+from monitor._record.changes import Visited
+from monitor.growth import Size
 from monitor.phantom import SCENES, PhantomVisit, series
 from monitor.phantom.lesions import Plan
 from monitor.phantom.scenes import SCENES_BY_NAME, Scene
@@ -45,6 +48,9 @@ DENSITIES_HU = (400.0, 900.0)
 """Of lesions whose change is asked for."""
 
 VOLUMES_MM3 = (500.0, 3000.0)
+
+SIZES_MM3 = (0.0, 150.0, 500.0, 1500.0, np.inf)
+"""Size classes, mm³."""
 
 FACTORS = (1.2, 1 / 1.2, 1.1, 1 / 1.1)
 """Volume after over before."""
@@ -151,7 +157,77 @@ def _of_all(work: Callable[[int], list[dict[str, object]]], seeds: range) -> pd.
     return pd.DataFrame(rows)
 
 
-SECTIONS = {"unchanged": unchanged, "changed": changed}
+def called(found: pd.DataFrame) -> pd.DataFrame:
+    """Return table ``changes`` of each child, with the true factor of its lesions.
+
+    Parameters
+    ----------
+    found : DataFrame
+        Of ``unchanged`` or ``changed``: a row a lesion, columns of the first scan ending in _1, of the second in _2.
+    """
+    tables = []
+    acquired = {"modality": "CT", "kvp": 120.0, "kernel": "Br40", "slice_thickness_mm": 1.5, "contrast": "none"}
+    acquired["contrast_found"] = "none"
+    for seed, own in found.groupby("seed"):
+        sides = [_lesions(own, number) for number in (1, 2)]
+        visits = [Visited(f"V{number}", float(number), acquired, Size(), ()) for number in (0, 1)]
+        rows = changes.rows(str(seed), visits, pd.concat(sides, ignore_index=True))
+        numbers = dict(enumerate(own["true_volume_mm3_2"] / own["true_volume_mm3_1"], start=1))
+        sizes = dict(enumerate(own["true_volume_mm3_1"], start=1))
+        kept = rows[rows["comparison"] == "previous"]
+        ids = kept["lesion_id"]
+        tables.append(kept.assign(factor=ids.map(numbers), true_mm3=ids.map(sizes)))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _lesions(own: pd.DataFrame, number: int) -> pd.DataFrame:
+    """Return the rows of one scan as ``monitor.record`` has them."""
+    ending = f"_{number}"
+    names = [name for name in own if name.endswith(ending)]
+    side = own[names].rename(columns=lambda name: name.removesuffix(ending)).reset_index(drop=True)
+    factor = side["mass_mg"] / side["excess_hu_mm3"]
+    return side.assign(
+        visit_id=f"V{number - 1}",
+        status="present",
+        compartment="",
+        lesion_id=np.arange(1, len(side) + 1),
+        mass_sd_mg=factor * side["excess_sd_hu_mm3"],
+        mass_repeat_sd_mg=factor * side["excess_repeat_sd_hu_mm3"],
+    )
+
+
+def print_unchanged(found: pd.DataFrame) -> None:
+    """Print how many children have a change called in whom there is none."""
+    rows = called(found)
+    changed_ = rows["verdict"].isin(["increased", "decreased"])
+    by_ours = ~rows["rule_id"].str.contains(";limit=")
+    patients = found["seed"].nunique()
+    print(f"{len(found)} lesions of {patients} children, nothing changed")
+    print(f"any change called, ours: {rows[changed_ & by_ours]['patient_id'].nunique()} children")
+    print("by lesion size, share of lesions called:")
+    lesion = rows[by_ours & rows["lesion_id"].notna() & rows["quantity"].isin(["volume_mm3", "excess_hu_mm3"])]
+    size = pd.cut(lesion["true_mm3"], SIZES_MM3, right=False)
+    wrong = lesion["verdict"].isin(["increased", "decreased"])
+    print(wrong.groupby([lesion["quantity"], size], observed=True).agg(["count", "mean"]).round(4).to_string())
+    limits = rows[~by_ours].assign(limit=lambda one: one["rule_id"].str.extract(";limit=([a-z]*)")[0])
+    wrong = limits["verdict"].isin(["increased", "decreased"])
+    print("published limits, children called:")
+    print(wrong.groupby([limits["quantity"], limits["limit"]]).agg(["count", "sum"]).to_string())
+
+
+def print_changed(found: pd.DataFrame) -> None:
+    """Print how many true changes are called, and in the right direction."""
+    rows = called(found)
+    lesion = rows[rows["lesion_id"].notna() & rows["quantity"].isin(["volume_mm3", "excess_hu_mm3"])]
+    lesion = lesion[~lesion["rule_id"].str.contains(";limit=")]
+    wanted = np.where(lesion["factor"] > 1, "increased", "decreased")
+    wanted = np.where(np.isclose(lesion["factor"], 1), "no_detectable_change", wanted)
+    about = [lesion["quantity"], lesion["factor"].round(3), pd.cut(lesion["true_mm3"], SIZES_MM3, right=False)]
+    right = (lesion["verdict"] == wanted).groupby(about, observed=True).agg(["count", "mean"])
+    print(right.round(3).to_string())
+
+
+SECTIONS = {"unchanged": (unchanged, print_unchanged), "changed": (changed, print_changed)}
 
 
 def main() -> None:
@@ -160,11 +236,13 @@ def main() -> None:
     parser.add_argument("section", choices=SECTIONS)
     parser.add_argument("pairs", type=int, nargs="?", default=600)
     parser.add_argument("first", type=int, nargs="?", default=FIRST_SEED)
-    parser.add_argument("--keep")
+    parser.add_argument("--keep", help="file for the rows, parquet")
     given = parser.parse_args()
-    found = SECTIONS[given.section](given.pairs, given.first)
+    make, show = SECTIONS[given.section]
+    found = make(given.pairs, given.first)
     if given.keep:
         found.to_parquet(given.keep)
+    show(found)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from monitor import burden, change, contrast, describe, grid, growth, store, tables, tracking
-from monitor._record import exchange
+from monitor import burden, change, describe, grid, growth, store, tables, tracking
+from monitor._record import changes, exchange
+from monitor._record.changes import Visited
 from monitor._record.exchange import Pair, Subject
 from monitor.growth import Norm, Size
 from monitor.study import Visit
@@ -48,19 +49,6 @@ PEAK_RISE_HU = 60.0
 
 PEAK_SD = 2.0
 """By how many SDs of the noise the highest of a lesion's voxels lies above its mineral: the largest of 20 to 50."""
-
-COMPARED = ("volume_mm3", "excess_hu_mm3", "mass_mg")
-"""Quantities with an error of their own, so that a change can be judged."""
-
-NORMALISED = ("volume_mm3", "excess_hu_mm3")
-"""Quantities of sums that are also given per body surface and per growth, beside the absolute ones."""
-
-_ERRORS = {
-    "volume_mm3": ("volume_sd_mm3", "volume_repeat_sd_mm3"),
-    "excess_hu_mm3": ("excess_sd_hu_mm3", "excess_repeat_sd_hu_mm3"),
-    "mass_mg": ("mass_sd_mg", "mass_repeat_sd_mg"),
-}
-"""SDs of an amount: all that errs, and what differs from scan to scan."""
 
 _AMOUNTS = burden.SUMMED
 
@@ -138,15 +126,16 @@ def of_patient(
     size = {one.visit.visit_id: growth.size_on(sizes, pd.Timestamp(one.visit.date)) for one in known}
     norms = _norms(known, place, size)
     amounts = _burden_rows(known, place, rows, norms)
-    changes = _change_rows(known, visit_rows, rows, size, norms)
-    rows["status"] = _statuses(known, rows, changes)
+    visited = _visited(known, size, norms)
+    compared = changes.rows(known[0].visit.patient_id, visited, rows)
+    rows["status"] = changes.statuses(visited, rows, compared)
     wanted = {one.key: _wanted(rows, one.key) for one in known}
     kept = {
         "visits": visit_rows,
         "lesions": _only(rows[rows["lesion_id"].notna()], "lesions"),
         "lineage": _lineage(rows),
         "burden": _only(amounts, "burden"),
-        "changes": _only(changes, "changes"),
+        "changes": _only(compared, "changes"),
     }
     return Record({name: tables.check(table, name) for name, table in kept.items()}, wanted, refused)
 
@@ -526,6 +515,12 @@ _Norms = dict[str, list[Norm]]
 """What each visit's amounts are divided by, by visit_id."""
 
 
+def _visited(known: list[_Known], sizes: dict[str, Size], norms: _Norms) -> list[Visited]:
+    """Return what comparisons must know of each visit; of several scans of one the last tells how it was made."""
+    at = {one.visit.visit_id: one for one in known}
+    return [Visited(visit, one.years, _acquired(one), sizes[visit], tuple(norms[visit])) for visit, one in at.items()]
+
+
 def _norms(known: list[_Known], place: dict[tuple[str, str], _Place], sizes: dict[str, Size]) -> _Norms:
     """Return the divisors of each visit; only those that are known at one visit or more."""
     body = _baseline_body(known)
@@ -549,9 +544,9 @@ def _burden_rows(
         one = scans[0]
         here = rows[rows["visit_id"] == visit_id]
         sums = burden.totals(here, burden.regions_of(pd.concat([here, _elsewhen(scans, place, rows)])))
-        own = sums[sums["quantity"].isin(NORMALISED)]
+        own = sums[sums["quantity"].isin(changes.NORMALISED)]
         sums = pd.concat([sums, *(_divided(own, norm) for norm in norms[visit_id])], ignore_index=True)
-        rule = _rule_beside(_acquired(one))
+        rule = changes.rule_beside(_acquired(one))
         rows_here = [{**one.common(), **row, "rule_id": row["rule_id"] + rule} for row in sums.to_dict("records")]
         parts.append(pd.DataFrame(rows_here))
     return pd.concat(parts, ignore_index=True)
@@ -605,174 +600,6 @@ def _divided(sums: pd.DataFrame, norm: Norm) -> pd.DataFrame:
         value_observed=sums["value_observed"] / norm.divisor,
         sd=np.hypot(sums["sd"], norm.error * value) / norm.divisor,
     )
-
-
-def _change_rows(
-    known: list[_Known], visits: pd.DataFrame, rows: pd.DataFrame, sizes: dict[str, Size], norms: _Norms
-) -> pd.DataFrame:
-    """Compare lesions, compartments and the total at each visit with baseline, previous and nadir."""
-    acquired = {one.visit.visit_id: _acquired(one) for one in known}
-    at = {visit: rows[rows["visit_id"] == visit] for visit in acquired}
-    sums = {v: part.loc[part["status"] != "merged", "volume_mm3"].sum(skipna=False) for v, part in at.items()}
-    starts = change.pairs(visits.drop_duplicates("visit_id"), sums)
-    found = []
-    for start, end, comparison in starts:
-        how = _how(known, start, end, starts=len({one for one, other, _ in starts if other == end}))
-        rule = _rule_beside(acquired[start], acquired[end])
-        about = {
-            "patient_id": known[0].visit.patient_id,
-            "from_visit": start,
-            "to_visit": end,
-            "comparison": comparison,
-        }
-        subjects = _subjects(at[start], at[end])
-        for subject, before, after in subjects:
-            among = sum(("lesion_id" in other) == ("lesion_id" in subject) for other, _, _ in subjects)
-            for quantity, verdict in _compared(before, after, how, among).items():
-                identity = {"rule_id": burden.RULES[quantity] + rule, "unit": burden.UNITS[quantity]}
-                found.append({**about, **subject, "quantity": quantity, **identity, **verdict})
-            if subject.get("compartment") == "total":
-                found += [{**about, **subject, **row} for row in _by_published(before, after, how, sizes[end], rule)]
-            if "compartment" not in subject:
-                continue
-            for one, two in zip(norms[start], norms[end], strict=True):
-                divided = [_per(amount, norm) for amount, norm in ((before, one), (after, two))]
-                verdicts = _compared(divided[0], divided[1], how, among)
-                for quantity in NORMALISED:
-                    identity = {"quantity": quantity + one.suffix, "unit": burden.UNITS[quantity] + one.unit}
-                    rule_id = burden.RULES[quantity] + one.rule + rule
-                    found.append({**about, **subject, **identity, "rule_id": rule_id, **verdicts[quantity]})
-    return pd.DataFrame(found) if found else tables.empty("changes")
-
-
-@dataclass(frozen=True)
-class _How:
-    """What two visits say of any comparison between them."""
-
-    years: float
-    may: tuple[bool, str]
-    presence: bool
-    follow_up: int
-    starts: int
-
-
-def _how(known: list[_Known], start: str, end: str, *, starts: int = 1) -> _How:
-    at = {one.visit.visit_id: one for one in known}
-    one, two = at[start], at[end]
-    return _How(
-        years=two.years - one.years,
-        may=change.comparable(_acquired(one), _acquired(two)),
-        presence=change.presence_only(_acquired(one), _acquired(two)),
-        follow_up=list(at).index(end),
-        starts=starts,
-    )
-
-
-def _by_published(before: _Amount, after: _Amount, how: _How, size: Size, rule: str) -> list[dict[str, object]]:
-    """Return the verdicts of published limits on a total."""
-    rows = []
-    for quantity in change.PUBLISHED:
-        for row in change.by_published(
-            quantity,
-            before[quantity]["value"],
-            after[quantity]["value"],
-            years=how.years,
-            mass_index=size.mass_index,
-            may=how.may,
-            presence=how.presence,
-        ):
-            limit = row.pop("rule")
-            identity = {"quantity": quantity, "unit": burden.UNITS[quantity]}
-            rows.append({**identity, "rule_id": f"{burden.RULES[quantity]};limit={limit}{rule}", **row})
-    return rows
-
-
-def _per(amount: _Amount, norm: Norm) -> _Amount:
-    """Return the amounts per body surface or growth; how much is not resolved stays."""
-    return {name: one if name == "unresolved" else norm.of(one) for name, one in amount.items()}
-
-
-def _compared(before: _Amount, after: _Amount, how: _How, among: int) -> dict[str, dict[str, object]]:
-    """Compare each quantity of a lesion or sum, one ``among`` so many; the excess judges what is not resolved."""
-    alarms = change.alarms(among, how.follow_up, how.starts)
-    verdicts = {
-        name: change.compare(
-            before[name], after[name], years=how.years, may=how.may, presence=how.presence, alarms=alarms
-        )
-        for name in COMPARED
-    }
-    unresolved = any(one["unresolved"]["value"] > change.UNRESOLVED_SHARE for one in (before, after))
-    carrier = "excess_hu_mm3" if unresolved else "volume_mm3"
-    if unresolved:
-        verdicts["volume_mm3"] = change.carried(verdicts["volume_mm3"], verdicts["excess_hu_mm3"])
-    return {name: {**verdict, "carried_by": carrier} for name, verdict in verdicts.items()}
-
-
-def _rule_beside(*scans: change.Acquired) -> str:
-    """Return what to add to a quantity's rule where scans hold contrast medium."""
-    enhanced = all(one["contrast_found"] == "iv" for one in scans)
-    return f";{contrast.RULE}" if enhanced else ""
-
-
-_Amount = dict[str, dict[str, float]]
-
-
-def _subjects(start: pd.DataFrame, end: pd.DataFrame) -> list[tuple[dict[str, object], _Amount, _Amount]]:
-    """Return what can be compared: each lesion seen at both, and the sums over the field common to both."""
-    one, two = (part[part["lesion_id"].notna()].set_index("lesion_id") for part in (start, end))
-    seen_one, seen_two = (part[part["volume_mm3"].notna()] for part in (one, two))
-    unseen = set(one.index[one["status"] == "not_in_field"]) | set(two.index[two["status"] == "not_in_field"])
-    subjects: list[tuple[dict[str, object], _Amount, _Amount]] = []
-    both = sorted(set(seen_one.index) & set(seen_two.index))
-    subjects += [({"lesion_id": n}, _amount(seen_one.loc[[n]]), _amount(seen_two.loc[[n]])) for n in both]
-    if len(one) < len(start) or len(two) < len(end):
-        # A visit without identities: all that was found there stands for the total.
-        common = [(start, end)]
-    else:
-        common = [(seen_one[~seen_one.index.isin(unseen)], seen_two[~seen_two.index.isin(unseen)])]
-    before, after = common[0]
-    subjects.append(({"compartment": "total"}, _amount(before), _amount(after)))
-    for name in sorted({*before["compartment"], *after["compartment"]} - {""}):
-        own = [_amount(part[part["compartment"] == name]) for part in (before, after)]
-        subjects.append(({"compartment": name}, own[0], own[1]))
-    return subjects
-
-
-def _amount(rows: pd.DataFrame) -> _Amount:
-    """Return value and errors of each quantity, summed over lesions, and how much of the excess is not resolved."""
-    found = {}
-    for name in COMPARED:
-        sds = [rows[column].to_numpy(float) for column in _ERRORS[name]]
-        both = [float(np.sqrt(np.square(one).sum())) for one in sds]
-        found[name] = {"value": float(rows[name].sum(skipna=False)), "sd": both[0], "repeat_sd": both[1]}
-    found |= {name: {"value": float(rows[name].sum(skipna=False))} for name in change.PUBLISHED}
-    excess = rows["excess_hu_mm3"].clip(lower=0)
-    thin = float(excess[rows["volume_rule"] == "not_resolved"].sum())
-    return {**found, "unresolved": {"value": thin / float(excess.sum()) if thin > 0 else 0.0}}
-
-
-def _statuses(known: list[_Known], rows: pd.DataFrame, changes: pd.DataFrame) -> pd.Series:
-    """Turn ``present`` into grown, stable or shrunk: the verdict on volume against the previous evaluable visit."""
-    word = {"increased": "grown", "decreased": "shrunk"}
-    status = rows["status"].copy()
-    for _, own in rows[rows["lesion_id"].notna()].groupby("lesion_id"):
-        evaluable = own[own["volume_mm3"].notna()]
-        for earlier, later in zip(evaluable.index[:-1], evaluable.index[1:], strict=True):
-            if status[later] == "present":
-                status[later] = word.get(_verdict(known, own.loc[[earlier]], own.loc[[later]], changes), "stable")
-    return status.replace("present", "stable")
-
-
-def _verdict(known: list[_Known], before: pd.DataFrame, after: pd.DataFrame, changes: pd.DataFrame) -> str:
-    """Return the verdict that table ``changes`` holds, or, over a gap in the field, the same comparison made here."""
-    start, end = before["visit_id"].iloc[0], after["visit_id"].iloc[0]
-    pair = (changes["from_visit"] == start) & (changes["to_visit"] == end) & changes["lesion_id"].notna()
-    held = changes[pair & (changes["quantity"] == "volume_mm3")]
-    own = held[held["lesion_id"] == after["lesion_id"].iloc[0]]
-    if len(own):
-        return str(own["verdict"].iloc[0])
-    how = _how(known, start, end)
-    return str(_compared(_amount(before), _amount(after), how, max(1, len(held)))["volume_mm3"]["verdict"])
 
 
 def _lineage(rows: pd.DataFrame) -> pd.DataFrame:

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from monitor import anatomy, burden, growth, lesions, record, store, words
+from monitor import anatomy, burden, growth, lesions, store, words
 from monitor._burden import scores
 from monitor._burden.scores import AGATSTON_ROWS_HU, VARIANTS, Variant, agatston
+from monitor._record import changes
 from monitor.types import Findings
 from tests.made import Ball, limb
 
@@ -305,7 +306,7 @@ def test_a_voltage_without_a_row_leaves_what_needs_none():
     assert missing == by_rows | {"mass_mg", "mass_tissue_mg", "threshold_mass_mg", "spatially_weighted_mm3"}
 
 
-NORMALISED = [f"{name}{norm.suffix}" for norm in growth.norms(growth.Size(), 1.0) for name in record.NORMALISED]
+NORMALISED = [f"{name}{norm.suffix}" for norm in growth.norms(growth.Size(), 1.0) for name in changes.NORMALISED]
 
 
 def test_the_line_gives_every_quantity(limb_results: store.Results):
