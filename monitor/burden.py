@@ -58,6 +58,9 @@ REPEAT_ERROR = 0.012
 """Relative SD by which an excess differs from scan to scan beside noise: pose, slices and lattice (phantom, pairs of
 scans of unchanged lesions, seeds below 1000)."""
 
+THIN_REPEAT_ERROR = 0.025
+"""The same where volume is not resolved: what of a thin rim is told from the tissue beside moves with the lattice."""
+
 EDGE_ERROR = 0.018
 """Relative SD of a resolved volume from placement of slices and of the outline (phantom, seeds below 1000)."""
 
@@ -358,7 +361,8 @@ def _excess_sds(piece: _Piece, excess: float) -> tuple[float, float]:
     model = MODEL_ERROR if _resolved(piece) else float(np.hypot(MODEL_ERROR, THIN_ERROR))
     absolute = np.array([noise, tissue]) * piece.voxel_mm3
     sd = np.sqrt(np.square([*absolute, model * excess, CONTACT_ERROR * piece.on_bone * excess]).sum())
-    repeat = np.sqrt(np.square([absolute[0], REPEAT_ERROR * excess, CONTACT_REPEAT * piece.on_bone * excess]).sum())
+    relative = REPEAT_ERROR if _resolved(piece) else THIN_REPEAT_ERROR
+    repeat = np.sqrt(np.square([absolute[0], relative * excess, CONTACT_REPEAT * piece.on_bone * excess]).sum())
     return float(sd), float(repeat)
 
 
