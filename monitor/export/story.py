@@ -339,7 +339,7 @@ def _change_cell(row: dict[str, Any]) -> Cell:
     mark = words.mark(words.VERDICTS, row["volume_mm3_verdict"])
     if row["volume_mm3_verdict"] == "not_comparable":
         return Cell("", words.text(row["volume_mm3_verdict_why"]), mark)
-    if row["volume_mm3_carried_by"] == "excess_hu_mm3":
+    if _is(row["volume_mm3_carried_by"], "excess_hu_mm3"):
         return Cell(_per_cent(row["excess_hu_mm3_change_pct"]), BY_EXCESS, mark)
     between = words.limits(row["volume_mm3_change_lo"], row["volume_mm3_change_hi"], sign=True)
     return Cell(words.number(row["volume_mm3_change"], sign=True), between, mark)
