@@ -263,8 +263,8 @@ def carried(volume: dict[str, object], excess: dict[str, object]) -> dict[str, o
 
     A lesion thinner than the blur could as well be thinner and denser; how much mineral it holds is known all the same.
     """
-    why = f"volume not resolved, judged by the excess: {excess['why']}"
-    return {**volume, "verdict": excess["verdict"], "why": why}
+    judged = "" if excess["verdict"] == "not_comparable" else "volume not resolved, judged by the excess: "
+    return {**volume, "verdict": excess["verdict"], "why": f"{judged}{excess['why']}"}
 
 
 PUBLISHED = tuple(PRESETS)

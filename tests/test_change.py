@@ -123,6 +123,8 @@ def test_the_excess_judges_a_volume_that_is_not_resolved():
     assert (found["change"], found["lo"], found["detectable"]) == (-20.0, volume["lo"], volume["detectable"])
     assert (volume["verdict"], found["verdict"]) == ("no_detectable_change", "decreased")
     assert found["why"].startswith("volume not resolved")
+    apart = {**excess, "verdict": "not_comparable", "why": "kernel B30f and B80f"}
+    assert change.carried(volume, apart)["why"] == "kernel B30f and B80f"
 
 
 def test_published_limits_stand_beside():
