@@ -187,25 +187,14 @@ def publish(folder: Path, found: dict[str, pd.DataFrame], images: dict[str, Path
     StoreError
         If the disk does not take it: the results before stay as they were.
     """
-    staging = folder / STAGING
-    shutil.rmtree(staging, ignore_errors=True)
-    try:
+    text = json.dumps(_plain(run), indent=1, sort_keys=True, allow_nan=False, default=str)
+    with _staged(folder, text, "results") as staging:
         for name in PUBLISHED:
             (staging / name).mkdir(parents=True)
         for name in tables.SCHEMAS:
             write_table(tables.check(found[name], name), staging / "tables" / name)
         for name, source in sorted(images.items()):
             _link(source, staging / "images" / name)
-        _sync(staging)
-        text = json.dumps(_plain(run), indent=1, sort_keys=True, allow_nan=False, default=str)
-        _write(staging / "run.json.part", text.encode())
-        (staging / "run.json.part").rename(staging / "run.json")
-    except OSError as error:
-        raise StoreError(f"results could not be written to {folder}: {error.strerror}; nothing was published") from None
-    finally:
-        if not (staging / "run.json").exists():
-            shutil.rmtree(staging, ignore_errors=True)
-    _recover(folder)
 
 
 def publish_table(folder: Path, table: pd.DataFrame, name: str) -> None:
@@ -216,20 +205,26 @@ def publish_table(folder: Path, table: pd.DataFrame, name: str) -> None:
     StoreError
         If nothing was published there, or the disk does not take it: the results before stay as they were.
     """
-    told = _run_text(folder)
-    staging = folder / STAGING
-    shutil.rmtree(staging, ignore_errors=True)
-    try:
+    with _staged(folder, _run_text(folder), f"table {name}") as staging:
         (staging / "tables").mkdir(parents=True)
         for path in sorted((folder / "tables").iterdir()):
             if path.stem != name:
                 _link(path, staging / "tables" / path.name)
         write_table(tables.check(table, name), staging / "tables" / name)
+
+
+@contextlib.contextmanager
+def _staged(folder: Path, run_text: str, what: str) -> Iterator[Path]:
+    """Give an empty folder to fill; with ``run.json``, its last file, what is in it is published, or nothing is."""
+    staging = folder / STAGING
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        yield staging
         _sync(staging)
-        _write(staging / "run.json.part", told.encode())
+        _write(staging / "run.json.part", run_text.encode())
         (staging / "run.json.part").rename(staging / "run.json")
     except OSError as error:
-        raise StoreError(f"table {name} could not be written to {folder}: {error.strerror}") from None
+        raise StoreError(f"{what} could not be written to {folder}: {error.strerror}; nothing was published") from None
     finally:
         if not (staging / "run.json").exists():
             shutil.rmtree(staging, ignore_errors=True)

@@ -15,11 +15,9 @@ from monitor import grid, pipeline, store
 from monitor import noise as noises
 from monitor._burden.outline import Blur
 from monitor._selftest import inserted, judged, visits
-from monitor._selftest.inserted import NOTHING, Inserted, Painted, State
-from monitor._selftest.visits import Baseline, Made
+from monitor._selftest.visits import Baseline
 from monitor.errors import StoreError, StudyError
 from monitor.phantom.motion import Motion
-from monitor.store import Results
 from monitor.types import Anatomy
 from tests import made
 
@@ -39,69 +37,6 @@ def baseline(**scanner: float) -> Baseline:
     sd = noises.measure_noise(scan.array, body & ~skeleton, scan.spacing_zyx_mm)[0]
     found = Anatomy(body, skeleton, nothing, sd, made.MUSCLE_HU, np.full((1, 1, 1), sd))
     return Baseline("P001", scan, found, nothing, BLUR, 12.0)
-
-
-@pytest.mark.parametrize("form", inserted.FORMS)
-@pytest.mark.parametrize("volume_mm3", [25.0, 150.0, 600.0])
-def test_a_painted_lesion_holds_its_volume_and_its_contrast(form, volume_mm3):
-    """Closed form: in even tissue the excess is volume times contrast within 1 %, and outside nothing is touched."""
-    like = made.limb(noise_hu=0.0, bone=False)
-    tissue = np.full(like.array.shape, 50.0, np.float32)
-    values = tissue.copy()
-    state = State(inserted._scaled(form, volume_mm3), 450.0)
-    place = grid.to_mm(like.image, np.array(like.array.shape) / 2)[0] + [0.3, -0.2, 0.4]
-    truth = inserted.paint(values, tissue, like.image, (state, place, np.eye(3)), BLUR)
-    added = (values - tissue).sum(dtype=float) * like.voxel_volume_mm3
-    assert truth.volume_mm3 == pytest.approx(volume_mm3, rel=1e-9)
-    assert truth.excess_hu_mm3 == pytest.approx(volume_mm3 * 400.0, rel=0.01)
-    assert added == pytest.approx(truth.excess_hu_mm3, rel=1e-3)
-    away = np.linalg.norm(grid.to_mm(like.image, np.argwhere(values != tissue)) - place, axis=1)
-    assert away.max() < inserted._reach_mm(state.shape) + 6.0
-    assert np.linalg.norm(truth.points_mm.mean(axis=0) - place) < 1.0
-
-
-def test_mineral_takes_the_place_of_what_was_there():
-    """At the border of fat and muscle the middle of a large lesion is mineral alone, whatever was there."""
-    like = made.limb(noise_hu=0.0, bone=False)
-    tissue = np.where(np.arange(like.array.shape[2]) < 40, -100.0, 50.0) * np.ones(like.array.shape)
-    values = tissue.astype(np.float32)
-    state = State(inserted._scaled(inserted.BALL, 2000.0), 400.0)
-    place = grid.to_mm(like.image, np.array([16.0, 44.0, 39.5]))[0]
-    inserted.paint(values, tissue, like.image, (state, place, np.eye(3)), BLUR)
-    inner = values[15:18, 42:46, 36:44]
-    assert np.ptp(inner) < 2.0
-    assert inner.mean() == pytest.approx(400.0, abs=2.0)
-
-
-def test_sizes_follow_the_patient_and_the_limit_of_detection():
-    """Middle and large are the patient's own, the small ones twice the limit; what is too large is not put in."""
-    found = inserted.planned([80.0, 120.0, 500.0, 9000.0], 600.0, tissue_hu=50.0, lod_mm3=10.0)
-    volumes = {round(one.before.shape.volume_mm3) for one in found if one.before is not None}
-    assert volumes == {20, 310, 1500}
-    assert {one.kind for one in found} == {kind for kind, _ in inserted.PLAN}
-    assert {one.kind for one in found[: len(inserted.PLAN)]} == {kind for kind, _ in inserted.PLAN}
-    grown = next(one for one in found if one.kind == "grown_50")
-    assert grown.after.shape.volume_mm3 == pytest.approx(1.5 * grown.before.shape.volume_mm3)
-    usual = inserted.planned([], float("nan"), tissue_hu=50.0, lod_mm3=10.0)
-    assert {one.before.hu for one in usual if one.before is not None} == {50.0 + inserted.DENSE_HU}
-
-
-def test_places_are_clear_of_everything_and_of_each_other():
-    """No lesion is nearer to skin, bone, the field's end or another than it may be; without room none is put in."""
-    base = baseline()
-    clear = inserted.clearance_mm(base.scan, base.found, base.scan.array, np.zeros(base.mineral.shape, bool))
-    wanted = inserted.planned([40.0], 500.0, tissue_hu=55.0, lod_mm3=8.0)
-    found = inserted.placed(base.scan, wanted, clear, np.random.default_rng(0))
-    assert 4 <= len(found) <= len(wanted)
-    centres = np.array([one.centre_mm for one in found])
-    radii = np.array([one.radius_mm for one in found])
-    skin = made.SKIN_MM - np.hypot(centres[:, 0], centres[:, 1])
-    bone = np.hypot(*(centres[:, :2] - made.BONE_AT).T) - made.BONE_MM
-    assert (skin - radii > inserted.SKIN_MM - 1.5).all()
-    assert (bone - radii > inserted.BONE_MM - 1.5).all()
-    gaps = np.linalg.norm(centres[:, None] - centres, axis=2) - radii[:, None] - radii
-    assert gaps[~np.eye(len(found), dtype=bool)].min() > inserted.APART_MM - 1.0
-    assert inserted.placed(base.scan, wanted, np.full_like(clear, -1.0), np.random.default_rng(0)) == []
 
 
 def test_the_visits_are_the_baseline_and_the_same_moved(tmp_path):
@@ -181,75 +116,6 @@ def test_grain_is_that_of_the_scan():
     scan = made.scan_of(50 + 20 * drawn, (1.0, 1.0, 1.5))
     found = Anatomy(body, ~body, ~body, 20.0, 50.0, np.full((1, 1, 1), 20.0))
     assert visits.Grain.of(scan, found).plane == pytest.approx(0.8, rel=0.15)
-
-
-def story(changes: list[dict], lesions: list[dict], folder: Path) -> Results:
-    """Return results of a selftest as far as they are judged, without label images."""
-    empty = {"visits": pd.DataFrame({"visit_id": ["rescan"], "registration": ["rigid"]})}
-    columns = ["visit_id", "lesion_id", "status", "volume_mm3", "excess_hu_mm3"]
-    return Results(
-        folder,
-        {
-            **empty,
-            "refused": pd.DataFrame(columns=["visit_id", "message"]),
-            "lesions": pd.DataFrame(lesions, columns=columns),
-            "changes": pd.DataFrame(changes),
-        },
-        {},
-    )
-
-
-def compared(lesion: int, change: float, detectable: float, verdict: str = "no_detectable_change") -> list[dict]:
-    about = {"comparison": "baseline", "from_visit": "before", "to_visit": "rescan", "lesion_id": lesion}
-    amounts = {"before": 100.0, "after": 100.0 + change, "change": change, "detectable": detectable}
-    return [{**about, **amounts, "verdict": verdict, "quantity": name} for name in judged.QUANTITIES]
-
-
-def truth(volume: float) -> Painted:
-    return Painted(volume, 400.0 * volume, np.zeros((1, 3))) if volume else NOTHING
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "first", "then", "called", "right"),
-    [
-        (100.0, 100.0, 1, 1, "no_detectable_change", True),
-        (100.0, 150.0, 2, 2, "increased", True),
-        (100.0, 120.0, 1, 1, "no_detectable_change", False),
-        (100.0, 100.0, 2, 2, "increased", False),
-        (100.0, 0.0, 3, None, "decreased", True),
-        (0.0, 100.0, None, 4, "new", True),
-        (0.0, 100.0, None, None, None, False),
-        (100.0, 100.0, None, None, None, None),
-        (100.0, 100.0, None, 4, "new", False),
-        (100.0, 150.0, None, 4, "new", False),
-    ],
-)
-def test_what_is_right(before, after, first, then, called, right, tmp_path, monkeypatch):  # noqa: PLR0913
-    """Every case of truth against what was said: called, missed, false, and nothing said of nothing."""
-    changes = [*compared(1, 5.0, 20.0), *compared(2, 50.0, 20.0, "not_comparable"), *compared(3, -100.0, 20.0)]
-    lesions = [("before", number, "baseline", 100.0, 4e4) for number in (1, 2, 3)]
-    lesions += [("rescan", number, "stable", 105.0, 4e4) for number in (1, 2)] + [("rescan", 4, "new", 90.0, 4e4)]
-    found = story(changes, lesions, tmp_path)
-    monkeypatch.setattr(judged, "_lesion_at", lambda _, __, visit, one: first if visit == "before" else then)
-    one = Inserted("any", None, None, np.zeros(3), np.eye(3))
-    table = judged.judged(Made([one], [truth(before)], [truth(after)], ["rescan"]), found, "P001")
-    row = table.iloc[0]
-    assert (None if pd.isna(row["called"]) else row["called"]) == called
-    assert (None if pd.isna(row["right"]) else bool(row["right"])) is right
-    own = table[table["lesion"] == judged.OWN]
-    assert len(own) == 3 - (first is not None)
-    assert (table["lesion"] == judged.NOWHERE).sum() == (then != 4)
-
-
-def test_an_unchanged_lesion_drawn_on_other_voxels_has_not_changed(tmp_path, monkeypatch):
-    """Invariance: what differs by 1 % because it lies on other voxels counts as unchanged."""
-    monkeypatch.setattr(judged, "_lesion_at", lambda *_: 1)
-    found = story(compared(1, 5.0, 20.0), [("before", 1, "baseline", 100.0, 4e4)], tmp_path)
-    two = Painted(100.0, 40400.0, np.zeros((1, 3)))
-    one = Inserted("unchanged", None, None, np.zeros(3), np.eye(3))
-    row = judged.judged(Made([one], [truth(100.0)], [two], ["rescan"]), found, "P001").iloc[0]
-    assert row["excess_true_change_hu_mm3"] == 0
-    assert row["excess_right"]
 
 
 @pytest.fixture

@@ -135,11 +135,15 @@ class _Story:
         """Return what the line says of a lesion that was there before, by quantity."""
         if first is None:
             return self._new(then)
-        own = self.changes[self.changes["lesion_id"] == first]
+        own = self.changes[(self.changes["lesion_id"] == first) & self.changes["quantity"].isin(QUANTITIES)]
+        rows = {
+            str(one["quantity"]): {str(name): value for name, value in one.items()} for one in own.to_dict("records")
+        }
         said = {}
-        for one in own[own["quantity"].isin(QUANTITIES)].to_dict("records"):
-            row = {str(name): value for name, value in one.items()}
-            said[str(row["quantity"])] = {**row, "called": _called(float(row["change"]), float(row["detectable"]))}
+        for quantity, row in rows.items():
+            # A volume that is not resolved is judged by its excess: table changes.
+            judge = rows[str(row["carried_by"])] if quantity == "volume_mm3" else row
+            said[quantity] = {**row, "called": _called(float(judge["change"]), float(judge["detectable"]))}
         return said
 
     def _new(self, then: int | None) -> dict[str, dict[str, Any]]:
