@@ -77,11 +77,11 @@ Z95 = 1.959964
 """Normal quantile of two-sided 95 % limits."""
 
 RULES = {
-    "volume_mm3": "volume:blurred-outline,margin=2mm,v3",
-    "excess_hu_mm3": "excess:smoothest-background,margin=2mm,ring=4mm,v3",
+    "volume_mm3": "volume:blurred-outline,margin=2mm,v4",
+    "excess_hu_mm3": "excess:smoothest-background-with-edges,margin=2mm,ring=4mm,v4",
     "mass_mg": "mass:excess,nominal=0.77mg/cm3/HU@120kV,v3",
     "threshold_volume_mm3": "threshold-volume:max(130@120kV,tissue+4.3SD),3D26,v1",
-    "envelope_mm3": "envelope:closed-filled,v3",
+    "envelope_mm3": "envelope:closed-filled,v4",
     **{name: variant.rule_id for name, variant in VARIANTS.items()},
     "n_lesions": "count:volume>0,v1",
     "n_regions": "count:regions-with-volume>0,region=side+compartment-that-ever-held-a-lesion-in-this-part-of-the-body,"
