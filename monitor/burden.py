@@ -35,18 +35,18 @@ RESOLVED_SDS = 2.8
 """Least inscribed radius of a resolved piece, in SDs of the blur: a thinner one could as well be thinner and denser.
 Sheets of 1 mm come out at 1.9 to 2.2, balls of 2 mm at 2.8 (phantom)."""
 
-TISSUE_PATCH_MM3 = 120.0
-"""Volume, mm³, over which the tissue in the place of mineral is one sample of what is around: bundles and septa of 5 mm
-(phantom; from the spread of errors)."""
+TISSUE_SHARE = 1 / 3
+"""How much of the SD of the tissue around is left in what is told of it in the place of mineral: 16 to 24 HU between
+muscle and fat, for small lesions as for large ones (phantom, 400 lesions of seeds below 44)."""
 
 TISSUE_LEAST_HU = 8.0
-"""Least SD of that texture, HU: flesh that looks even is not known better."""
+"""Least SD of that tissue, HU: flesh that looks even is not known better."""
 
-THIN_ERROR = 0.08
+THIN_ERROR = 0.05
 """Relative SD of the excess of what is not resolved: its blurred picture is told less well from the tissue beside
 (arcs and sheets of the phantom)."""
 
-MODEL_ERROR = 0.03
+MODEL_ERROR = 0.02
 """Relative SD of an excess from what the model leaves out: kernel overshoot, beam hardening, a blur that is not known
 (balls in even muscle at 1 to 3 mm slices)."""
 
@@ -61,10 +61,10 @@ scans of unchanged lesions, 88 children)."""
 THIN_REPEAT_ERROR = 0.032
 """The same where volume is not resolved: what of a thin rim is told from the tissue beside moves with the lattice."""
 
-EDGE_ERROR = 0.018
-"""Relative SD of a resolved volume from placement of slices and of the outline (phantom, seeds below 1000)."""
+EDGE_ERROR = 0.012
+"""Relative SD of a resolved volume from placement of slices and of the outline (phantom, seeds below 44)."""
 
-SHAPE_ERROR = 0.15
+SHAPE_ERROR = 0.5
 """The same, times the square of blur over inscribed radius: blur rounds an outline off."""
 
 TELLING_MM, TELLING_MM3 = 2.0, 5000.0
@@ -356,8 +356,7 @@ def _excess_sds(piece: _Piece, excess: float) -> tuple[float, float]:
     held = float(outlined.share[place.room].sum())
     around = place.tissue & ~place.room
     texture = float(np.std(outlined.tissue_hu[around])) if around.any() else 0.0
-    patches = 1 + held * piece.voxel_mm3 / TISSUE_PATCH_MM3
-    tissue = max(texture, TISSUE_LEAST_HU) / np.sqrt(patches) * held
+    tissue = max(TISSUE_SHARE * texture, TISSUE_LEAST_HU) * held
     model = MODEL_ERROR if _resolved(piece) else float(np.hypot(MODEL_ERROR, THIN_ERROR))
     absolute = np.array([noise, tissue]) * piece.voxel_mm3
     sd = np.sqrt(np.square([*absolute, model * excess, CONTACT_ERROR * piece.on_bone * excess]).sum())

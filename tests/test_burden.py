@@ -266,8 +266,9 @@ def test_sums_in_closed_form():
     assert found["hi"] == pytest.approx(150 + 1.96 * sd, abs=1e-3)
     assert (found["unit"], found["rule_id"]) == ("mm3", burden.RULES["volume_mm3"])
     assert total(rows({}, {}), "n_lesions")["value"] == 2
-    # Of 30 HU mm³ on 1000 all is the model's: it adds.
-    assert total(rows({}, {}), "mass_mg")["sd"] == pytest.approx(0.77 / 1000 * 30 * 2)
+    # Of 30 HU mm³ on 1000 the model's 2 % add up; the rest is independent.
+    both = np.hypot(2 * 20, np.sqrt(2 * (30**2 - 20**2)))
+    assert total(rows({}, {}), "mass_mg")["sd"] == pytest.approx(0.77 / 1000 * both)
 
 
 def test_what_blur_adds_to_each_adds_up():
