@@ -6,8 +6,10 @@ Sections:
 
 unchanged   children scanned twice, other pose, warp and noise, every lesion as it was: how many have any change called
 changed     the same with lesions of 500 mm³ and more that grew or shrank by 20 and by 10 %: how many are called
+protocols   the same without a change, the second scan by another kernel and other slices: compared as they are, and as
+            the coarser of the two shows both
 
-Both measure scans without registering them (identities are those of the truth): 600 pairs take hours. The verdicts
+All measure scans without registering them (identities are those of the truth): 600 pairs take hours. The verdicts
 are those of table ``changes``; the published limits stand beside them. ``--keep FILE`` keeps the rows.
 """
 
@@ -17,6 +19,7 @@ import argparse
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from math import nan
 from multiprocessing import get_context
 
 import numpy as np
@@ -24,7 +27,7 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import track
 
-from monitor import anatomy, burden, lesions
+from monitor import anatomy, burden, coarser, lesions
 from monitor._record import changes
 from monitor._record.changes import Visited
 from monitor.growth import Size
@@ -32,6 +35,7 @@ from monitor.phantom import SCENES, PhantomVisit, series
 from monitor.phantom.lesions import Plan
 from monitor.phantom.scenes import SCENES_BY_NAME, Scene
 from monitor.phantom.shapes import Shape, ball
+from monitor.types import Findings
 
 FIRST_SEED = 7000
 """Seeds below 1000 are for development; from here on they were never looked at."""
@@ -51,6 +55,9 @@ VOLUMES_MM3 = (500.0, 3000.0)
 
 SIZES_MM3 = (0.0, 150.0, 500.0, 1500.0, np.inf)
 """Size classes, mm³."""
+
+SLICES_MM, SIGMAS_MM, NOISES_HU = (1.0, 1.5, 2.0, 3.0, 5.0), (0.5, 0.9), (8.0, 18.0, 30.0)
+"""What protocols are drawn from."""
 
 FACTORS = (1.2, 1 / 1.2, 1.1, 1 / 1.1)
 """Volume after over before."""
@@ -87,6 +94,47 @@ def of_changed(seed: int) -> list[dict[str, object]]:
     return _rows(seed, replace(scene, plans=lambda: tuple(plans)), rng)
 
 
+def protocols(count: int, first: int) -> pd.DataFrame:
+    """Return rows as ``unchanged`` does, scans by two protocols; ``shown`` is True where both are shown alike."""
+    return _of_all(of_protocols, range(first, first + count))
+
+
+def of_protocols(seed: int) -> list[dict[str, object]]:
+    """Scan one child twice, by two drawn kernels and slices."""
+    rng = np.random.default_rng([seed, 19])
+    scene = _scene(seed)
+    fraction = float(rng.uniform(*COURSE))
+    still = replace(scene, plans=lambda: tuple(_frozen(plan, fraction) for plan in scene.plans()))
+    side = float(rng.uniform(*SIDES_MM))
+    known, seen = [], []
+    for number in range(2):
+        slices, sigma, noise = (
+            float(rng.choice(SLICES_MM)),
+            float(rng.uniform(*SIGMAS_MM)),
+            float(rng.choice(NOISES_HU)),
+        )
+        voxel, how = (side, side, slices), {"noise_hu": noise, "blur_sigma_mm": sigma}
+        visit = series(still, seed=seed, visits=2, spacing_mm=voxel, growth_per_visit=1.0, bend_deg=None, **how)[number]
+        found = anatomy.find(visit.scan)
+        pieces = lesions.find(visit.scan, found)
+        amounts, _, blur = burden.measure_voxels(visit.scan, found, pieces)
+        told = blur.sigma_mm if blur.measured else nan
+        known.append((visit, found, pieces, amounts))
+        seen.append({"slice_thickness_mm": slices, "slice_increment_mm": slices, "sigma_mm": told})
+    about = {"seed": seed, "scene": scene.patient_id, "slices_1": seen[0]["slice_thickness_mm"]}
+    about["slices_2"] = seen[1]["slice_thickness_mm"]
+    wanted = coarser.common(seen[0], seen[1], kernels=True)
+    rows = _paired({**about, "shown": False}, *(_on_truth(visit, pieces, own) for visit, _, pieces, own in known))
+    if wanted is None:
+        return rows
+    sides = []
+    for (visit, found, pieces, own), each in zip(known, seen, strict=True):
+        if not coarser.shown_by(each, wanted):
+            own = burden.measure(*coarser.show(visit.scan, found, pieces, wanted, sigma_mm=each["sigma_mm"]))
+        sides.append(_on_truth(visit, pieces, own))
+    return rows + _paired({**about, "shown": True}, *sides)
+
+
 def _scene(seed: int) -> Scene:
     return SCENES_BY_NAME[SCENES[seed % len(SCENES)]]
 
@@ -115,14 +163,16 @@ def _rows(seed: int, scene: Scene, rng: np.random.Generator) -> list[dict[str, o
     made = series(
         scene, seed=seed, visits=2, noise_hu=NOISE_HU, spacing_mm=(side, side, 1.5), growth_per_visit=1.0, bend_deg=None
     )
-    first, second = (_measured(visit) for visit in made)
+    return _paired({"seed": seed, "scene": scene.patient_id}, *(_measured(visit) for visit in made))
+
+
+def _paired(about: dict[str, object], first: _Sides, second: _Sides) -> list[dict[str, object]]:
     rows = []
     for lesion in sorted(first.keys() & second.keys()):
         before, after = first[lesion], second[lesion]
         rows.append(
             {
-                "seed": seed,
-                "scene": scene.patient_id,
+                **about,
                 "lesion": lesion,
                 **{f"{name}_1": value for name, value in before.items()},
                 **{f"{name}_2": value for name, value in after.items()},
@@ -131,11 +181,19 @@ def _rows(seed: int, scene: Scene, rng: np.random.Generator) -> list[dict[str, o
     return rows
 
 
-def _measured(visit: PhantomVisit) -> dict[str, dict[str, object]]:
-    """Return what was measured of each true lesion on which one piece was found that lies on no other."""
+_Sides = dict[str, dict[str, object]]
+"""By lesion, what was measured of it in one scan, and the truth."""
+
+
+def _measured(visit: PhantomVisit) -> _Sides:
     seen = anatomy.find(visit.scan)
     pieces = lesions.find(visit.scan, seen)
-    table = burden.measure(visit.scan, seen, pieces).set_index("label")
+    return _on_truth(visit, pieces, burden.measure(visit.scan, seen, pieces))
+
+
+def _on_truth(visit: PhantomVisit, pieces: Findings, amounts: pd.DataFrame) -> _Sides:
+    """Return what was measured of each true lesion on which one piece was found that lies on no other."""
+    table = amounts.set_index("label")
     found = {}
     for truth in visit.lesions[visit.lesions["present"]].to_dict("records"):
         own = np.unique(pieces.labels[visit.labels == truth["lesion_number"]])
@@ -157,13 +215,15 @@ def _of_all(work: Callable[[int], list[dict[str, object]]], seeds: range) -> pd.
     return pd.DataFrame(rows)
 
 
-def called(found: pd.DataFrame) -> pd.DataFrame:
+def called(found: pd.DataFrame, *, shown: str = "") -> pd.DataFrame:
     """Return table ``changes`` of each child, with the true factor of its lesions.
 
     Parameters
     ----------
     found : DataFrame
         Of ``unchanged`` or ``changed``: a row a lesion, columns of the first scan ending in _1, of the second in _2.
+    shown : str
+        By which protocol both scans are shown; empty where they were made alike.
     """
     tables = []
     acquired = {"modality": "CT", "kvp": 120.0, "kernel": "Br40", "slice_thickness_mm": 1.5, "contrast": "none"}
@@ -171,7 +231,8 @@ def called(found: pd.DataFrame) -> pd.DataFrame:
     for seed, own in found.groupby("seed"):
         sides = [_lesions(own, number) for number in (1, 2)]
         visits = [Visited(f"V{number}", float(number), acquired, Size(), ()) for number in (0, 1)]
-        rows = changes.rows(str(seed), visits, pd.concat(sides, ignore_index=True))
+        alike = {("V0", "V1"): (shown, *sides)} if shown else {}
+        rows = changes.rows(str(seed), visits, pd.concat(sides, ignore_index=True), alike)
         numbers = dict(enumerate(own["true_volume_mm3_2"] / own["true_volume_mm3_1"], start=1))
         sizes = dict(enumerate(own["true_volume_mm3_1"], start=1))
         kept = rows[rows["comparison"] == "previous"]
@@ -227,7 +288,35 @@ def print_changed(found: pd.DataFrame) -> None:
     print(right.round(3).to_string())
 
 
-SECTIONS = {"unchanged": (unchanged, print_unchanged), "changed": (changed, print_changed)}
+def print_protocols(found: pd.DataFrame) -> None:
+    """Print how often the difference lies inside its own interval, and how many children have a change called."""
+    for shown, own in found.groupby("shown"):
+        rows = called(own, shown="one protocol")
+        rows = rows[~rows["rule_id"].str.contains(";limit=")]
+        wrong = rows[rows["verdict"].isin(["increased", "decreased"])]
+        children = own["seed"].nunique()
+        print(
+            f"{'shown alike' if shown else 'as they are'}: {wrong['patient_id'].nunique()} of {children} children called"
+        )
+        lesion = rows[rows["lesion_id"].notna() & rows["quantity"].isin(["volume_mm3", "excess_hu_mm3"])]
+        inside = (lesion["lo"] <= 0) & (lesion["hi"] >= 0)
+        size = pd.cut(lesion["true_mm3"], SIZES_MM3, right=False)
+        print(inside.groupby([lesion["quantity"], size], observed=True).agg(["count", "mean"]).round(3).to_string())
+        apart = (lesion["change"] / lesion["before"]).abs()
+        print(
+            apart.groupby([lesion["quantity"], size], observed=True)
+            .quantile([0.5, 0.95])
+            .unstack()
+            .round(3)
+            .to_string()
+        )
+
+
+SECTIONS = {
+    "unchanged": (unchanged, print_unchanged),
+    "changed": (changed, print_changed),
+    "protocols": (protocols, print_protocols),
+}
 
 
 def main() -> None:

@@ -170,8 +170,8 @@ def measure(scan: Scan, anatomy: Anatomy, findings: Findings) -> pd.DataFrame:
     return measure_voxels(scan, anatomy, findings)[0]
 
 
-def measure_voxels(scan: Scan, anatomy: Anatomy, findings: Findings) -> tuple[pd.DataFrame, dict[int, Crop]]:
-    """Return what ``measure`` returns and, by label, each piece voxel by voxel."""
+def measure_voxels(scan: Scan, anatomy: Anatomy, findings: Findings) -> tuple[pd.DataFrame, dict[int, Crop], Blur]:
+    """Return what ``measure`` returns, by label each piece voxel by voxel, and the scanner's blur."""
     places = _places(scan, anatomy, findings)
     blur = _blur(scan, places)
     factor = noise_correlation(scan, anatomy)
@@ -185,7 +185,7 @@ def measure_voxels(scan: Scan, anatomy: Anatomy, findings: Findings) -> tuple[pd
         amounts["mass_tissue_mg"] = amounts["mass_mg"] * steep
         rows.append({"label": label, **amounts, **_centre(piece, scan, near)})
         crops[label] = _crop(piece, scan, near)
-    return pd.DataFrame(rows, columns=COLUMNS), crops
+    return pd.DataFrame(rows, columns=COLUMNS), crops, blur
 
 
 def scan_blur(scan: Scan, anatomy: Anatomy, findings: Findings) -> Blur:

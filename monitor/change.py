@@ -21,9 +21,11 @@ __all__ = [
     "alarms",
     "by_published",
     "carried",
+    "coarser_would_do",
     "comparable",
     "compare",
     "exchange",
+    "kernels_differ",
     "pairs",
     "presence_only",
     "spread",
@@ -74,10 +76,27 @@ def comparable(one: Acquired, two: Acquired) -> tuple[bool, str]:
     >>> comparable(a, {**a, "kernel": ""})
     (True, 'kernel unknown')
     """
-    found = [rule(one, two) for rule in (_kinds, _volts, _kernels, _slices, _steps, _makers, _agents)]
+    found = [rule(one, two) for rule in _RULES]
     against = [why for differs, why in found if differs]
     unknown = [why for differs, why in found if why and not differs]
     return not against, "; ".join(against or unknown)
+
+
+def coarser_would_do(one: Acquired, two: Acquired) -> bool:
+    """Tell whether two scans that may not be compared differ in nothing but kernel and slices.
+
+    >>> a = {"modality": "CT", "kvp": 120.0, "kernel": "B30", "slice_thickness_mm": 1.0, "contrast": "none"}
+    >>> b = {**a, "slice_thickness_mm": 3.0}
+    >>> coarser_would_do(a, b), coarser_would_do(a, a), coarser_would_do(a, {**b, "kvp": 80.0})
+    (True, False, False)
+    """
+    against = [rule for rule in _RULES if rule(one, two)[0]]
+    return bool(against) and set(against) <= {_kernels, _slices, _steps}
+
+
+def kernels_differ(one: Acquired, two: Acquired) -> bool:
+    """Tell whether two known kernels are not the same."""
+    return _kernels(one, two)[0]
 
 
 _Found = tuple[bool, str]
@@ -137,6 +156,10 @@ def _agents(one: Acquired, two: Acquired) -> _Found:
         alone = isnan(a) != isnan(b)
         return alone, "contrast iv in both, seen in one" if alone else ""
     return False, "contrast unknown" if agents & {"unknown", "unseen"} else ""
+
+
+_RULES = (_kinds, _volts, _kernels, _slices, _steps, _makers, _agents)
+"""What two scans must share."""
 
 
 def presence_only(one: Acquired, two: Acquired) -> bool:

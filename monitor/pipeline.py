@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from monitor import admit, anatomy, lesions, record, registration, stages, stats, store, tables
+from monitor import admit, anatomy, coarser, lesions, record, registration, stages, stats, store, tables
 from monitor.crew import Crew, Progress, Teller, crew
 from monitor.record import Measured, Record
 from monitor.stages import Placed, Unit
@@ -88,7 +88,8 @@ def follow(
         refused += _not_admitted(opened, units, hands)
         groups = [group for one in opened.patients for group in _groups(one, units, opened)]
         measured = _measure(groups, hands, tell)
-        records, unkept = _records(groups, measured, opened, hands)
+        alike, coarse = _alike(groups, measured, hands)
+        records, unkept = _records(groups, measured, alike, opened, hands)
         refused += unkept
         records, compared = _exchanged(groups, measured, records, hands, tell)
         draw = stages.picture if pictures else stages.label_map
@@ -97,7 +98,7 @@ def follow(
         found["selftest"], tested = _selftests(groups)
         run = _run(opened, found, started)
         store.publish(root, found, images, run)
-        store.prune(root / store.WORK, keep | compared | tested)
+        store.prune(root / store.WORK, keep | coarse | compared | tested)
         store.note_study(root / store.WORK, opened.folder)
         return Results(folder=root, tables=found, run=run)
 
@@ -209,8 +210,31 @@ def _relayed(placed: list[Placed], hands: Crew) -> list[Placed]:
     return ways
 
 
+def _alike(
+    groups: Sequence[_Group], measured: list[list[Measured]], hands: Crew
+) -> tuple[list[record.Alike], set[str]]:
+    """Measure scans that differ in kernel and slices alone as a coarser protocol shows both; return the parts too."""
+    wanted = [stages.protocols(own) for own in measured]
+    calls = {}
+    for group, own, pairs in zip(groups, measured, wanted, strict=True):
+        for pair, protocol in pairs.items():
+            for at in pair:
+                if not coarser.shown_by(stages.shown(own[at]), protocol):
+                    calls[own[at].measured.name, protocol] = (group.units[at], own[at], protocol)
+    done = dict(zip(calls, hands.map(stages.coarsen, [*calls.values()]), strict=True))
+    found: list[record.Alike] = []
+    for own, pairs in zip(measured, wanted, strict=True):
+        part = {pair: [done.get((own[at].measured.name, how)) for at in pair] for pair, how in pairs.items()}
+        found.append({pair: (str(pairs[pair]), both[0], both[1]) for pair, both in part.items()})
+    return found, {one.part for one in done.values()}
+
+
 def _records(
-    groups: Sequence[_Group], measured: list[list[Measured]], study: Study, hands: Crew
+    groups: Sequence[_Group],
+    measured: list[list[Measured]],
+    alike: Sequence[record.Alike],
+    study: Study,
+    hands: Crew,
 ) -> tuple[list[Record], list[dict[str, str]]]:
     """Track, sum and compare patient by patient; return the records, and rows of ``refused`` for corrections.
 
@@ -218,7 +242,8 @@ def _records(
     who is corrected is followed once more.
     """
     sizes = [study.growth[study.growth["patient_id"] == group.patient.patient_id] for group in groups]
-    calls = [(own, group.baseline, rows) for group, own, rows in zip(groups, measured, sizes, strict=True)]
+    parts_of = zip(groups, measured, sizes, alike, strict=True)
+    calls = [(own, group.baseline, rows, shown) for group, own, rows, shown in parts_of]
     found = hands.map(record.of_patient, calls)
     used: dict[str, int] = {}
     numbers = []

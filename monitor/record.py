@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from math import nan
@@ -22,6 +22,7 @@ from monitor.study import Visit
 from monitor.types import Registration
 
 __all__ = [
+    "Coarse",
     "Measured",
     "Pair",
     "Record",
@@ -70,6 +71,18 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Coarse:
+    """What a scan amounts to where it is shown by a coarser protocol, and the name of the finished part."""
+
+    pieces: pd.DataFrame
+    part: str
+
+
+Alike = Mapping[tuple[int, int], tuple[str, Coarse | None, Coarse | None]]
+"""By two of a patient's scans, in order: how both are shown alike, and what either amounts to then; None: as it is."""
+
+
+@dataclass(frozen=True)
 class Record:
     """Rows of one patient by table, and for each visit the lesions to draw: lesion_id, label, x_mm, y_mm, z_mm.
 
@@ -99,6 +112,7 @@ def of_patient(
     visits: list[Measured],
     baseline: Visit,
     sizes: pd.DataFrame,
+    alike: Alike,
     matches: pd.DataFrame | None = None,
     shift: int = 0,
 ) -> Record:
@@ -112,6 +126,8 @@ def of_patient(
         The analysis baseline; years count from it.
     sizes : DataFrame
         The patient's rows of ``growth.csv``.
+    alike : Alike
+        Scans that are compared as a coarser protocol shows both.
     matches : DataFrame, optional
         A reviewer's corrections of these identities: visit_id, lesion_id, is_lesion_id.
     shift : int
@@ -127,8 +143,9 @@ def of_patient(
     norms = _norms(known, place, size)
     amounts = _burden_rows(known, place, rows, norms)
     visited = _visited(known, size, norms)
-    compared = changes.rows(known[0].visit.patient_id, visited, rows)
-    rows["status"] = changes.statuses(visited, rows, compared)
+    shown = _shown_alike(known, rows, alike)
+    compared = changes.rows(known[0].visit.patient_id, visited, rows, shown)
+    rows["status"] = changes.statuses(visited, rows, compared, shown)
     wanted = {one.key: _wanted(rows, one.key) for one in known}
     kept = {
         "visits": visit_rows,
@@ -138,6 +155,42 @@ def of_patient(
         "changes": _only(compared, "changes"),
     }
     return Record({name: tables.check(table, name) for name, table in kept.items()}, wanted, refused)
+
+
+def _shown_alike(known: list[_Known], rows: pd.DataFrame, alike: Alike) -> changes.Shown:
+    """Return by two visits how both are shown alike, and their lesions with what they amount to then.
+
+    Not where a visit has several scans of the region: they are measured as they are.
+    """
+    names = [one.visit.visit_id for one in known]
+    found = {}
+    for (one, two), (how, before, after) in alike.items():
+        if names.count(names[one]) == names.count(names[two]) == 1:
+            tables_then = []
+            for at, coarse in ((one, before), (two, after)):
+                own = rows[rows["visit_id"] == names[at]]
+                tables_then.append(own if coarse is None else _with_amounts(own, coarse.pieces))
+            found[names[one], names[two]] = (how, tables_then[0], tables_then[1])
+    return found
+
+
+def _with_amounts(rows: pd.DataFrame, pieces: pd.DataFrame) -> pd.DataFrame:
+    """Return a visit's lesions with other amounts of their pieces; a lesion without a piece stays as it is."""
+    known = pieces.set_index("label")
+    out = rows.copy()
+    there = out["label"].notna() & out["volume_mm3"].notna()
+    for name in (*burden.SUMMED, *_ERRORS, "volume_rule"):
+        out.loc[there, name] = known[name].reindex(out.loc[there, "label"].astype(int)).to_numpy()
+    return _with_mass_errors(out)
+
+
+_ERRORS = ("volume_sd_mm3", "volume_repeat_sd_mm3", "excess_sd_hu_mm3", "excess_repeat_sd_hu_mm3")
+
+
+def _with_mass_errors(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return lesions with the SDs of their masses: those of the excess, in mg."""
+    factor = (rows["mass_mg"] / rows["excess_hu_mm3"]).where(rows["mass_mg"] != 0, 0.0)
+    return rows.assign(**{f"mass_{kind}_mg": rows[f"excess_{kind}_hu_mm3"] * factor for kind in ("sd", "repeat_sd")})
 
 
 def _followed(
@@ -384,9 +437,7 @@ def _lesion_rows(known: list[_Known], place: dict[tuple[str, str], _Place], trac
     table["lesion_id"] = table["lesion_id"].astype("Int64")
     table["compartment"] = settled(table, "compartment")
     table["side"] = settled(table, "side")
-    factor = (table["mass_mg"] / table["excess_hu_mm3"]).where(table["mass_mg"] != 0, 0.0)
-    for kind in ("sd", "repeat_sd"):
-        table[f"mass_{kind}_mg"] = table[f"excess_{kind}_hu_mm3"] * factor
+    table = _with_mass_errors(table)
     for low, high, value, sd in (("excess_lo_hu_mm3", "excess_hi_hu_mm3", "excess_hu_mm3", "excess_sd_hu_mm3"),):
         table[low] = table[value] - burden.Z95 * table[sd]
         table[high] = table[value] + burden.Z95 * table[sd]

@@ -17,6 +17,7 @@ from monitor import (
     anatomy,
     burden,
     change,
+    coarser,
     contrast,
     describe,
     figures,
@@ -27,7 +28,8 @@ from monitor import (
     store,
     structures,
 )
-from monitor.record import Measured, Subject
+from monitor.coarser import Protocol
+from monitor.record import Coarse, Measured, Subject
 from monitor.structures import Structures
 from monitor.study import MASKS, Visit
 from monitor.types import Anatomy, Crop, Findings, Registration, RegistrationError, Scan
@@ -37,6 +39,9 @@ REFUSED = "refused.txt"
 
 VOXELS = "voxels.npz"
 """Pieces voxel by voxel, beside the table of what they amount to."""
+
+BLUR = "blur.json"
+"""How the scanner blurs in the plane, as the scan's own pieces tell it."""
 
 CROPPED = ("matrix", "hu", "share", "seen", "tissue_hu")
 """What is kept of a ``Crop``."""
@@ -258,7 +263,7 @@ def _measure(own: Placed, first: Placed, key: str) -> Path:
     found = replace(found, skeleton=with_bones(unit.visit, found.skeleton, found.body, named))
     pieces = lesions.find(image, found, mask=given.get("lesion_mask"), contrast=seen, least_hu=least_hu)
     where = _described(unit, image, found, pieces, given.get("compartment_mask"), named)
-    amounts, crops = burden.measure_voxels(image, found, pieces)
+    amounts, crops, blur = burden.measure_voxels(image, found, pieces)
     table = amounts.merge(where, on="label")
 
     def write(folder: Path) -> None:
@@ -269,8 +274,49 @@ def _measure(own: Placed, first: Placed, key: str) -> Path:
         table.to_parquet(folder / "pieces.parquet")
         voxels = {f"{name}_{label}": getattr(crop, name) for label, crop in crops.items() for name in CROPPED}
         np.savez_compressed(folder / VOXELS, **voxels)
+        (folder / BLUR).write_text(json.dumps({"sigma_mm": blur.sigma_mm if blur.measured else None}))
 
     return store.finish(unit.work, key, write)
+
+
+def protocols(visits: Sequence[Measured]) -> dict[tuple[int, int], Protocol]:
+    """Return, for two of a patient's scans that differ in kernel and slices alone, how both can be shown alike."""
+    said = [json.loads((one.looked / "look.json").read_text()) for one in visits]
+    known = [shown(one) for one in visits]
+    found = {}
+    for at, one in enumerate(said):
+        for later, two in enumerate(said[at + 1 :], start=at + 1):
+            if change.coarser_would_do(one, two):
+                wanted = coarser.common(known[at], known[later], kernels=change.kernels_differ(one, two))
+                if wanted is not None:
+                    found[at, later] = wanted
+    return found
+
+
+def shown(one: Measured) -> dict[str, float]:
+    """Return slice_thickness_mm, slice_increment_mm and sigma_mm of a scan, NaN where unknown: ``coarser.common``."""
+    said = json.loads((one.looked / "look.json").read_text())
+    sigma = json.loads((one.measured / BLUR).read_text())["sigma_mm"]
+    known = {name: said[name] for name in ("slice_thickness_mm", "slice_increment_mm")} | {"sigma_mm": sigma}
+    return {name: nan if value is None else float(value) for name, value in known.items()}
+
+
+def coarsen(unit: Unit, one: Measured, wanted: Protocol) -> Coarse:
+    """Measure what was found in a scan once more, the scan shown as a coarser protocol would have shown it."""
+    key = store.content_hash("coarser", one.measured.name, str(wanted))
+    folder = unit.work / key if (unit.work / key).exists() else _coarsen(unit, one, wanted, key)
+    return Coarse(pd.read_parquet(folder / "pieces.parquet"), key)
+
+
+def _coarsen(unit: Unit, one: Measured, wanted: Protocol, key: str) -> Path:
+    image = load(unit.visit)
+    skeleton = grid.array(store.read_labels(one.measured / "skeleton.nii.gz")) > 0
+    found = replace(looked(unit, image), skeleton=skeleton)
+    said = json.loads((one.looked / "look.json").read_text())
+    labels = grid.array(store.read_labels(one.measured / "pieces.nii.gz"))
+    pieces = Findings(labels, said["threshold_hu"], said["lod_mm3"])
+    table = burden.measure(*coarser.show(image, found, pieces, wanted, sigma_mm=shown(one)["sigma_mm"]))
+    return store.finish(unit.work, key, lambda folder: table.to_parquet(folder / "pieces.parquet"))
 
 
 def exchange(
@@ -460,7 +506,7 @@ def lod_mm3(unit: Unit) -> float:
 def parameters() -> dict[str, object]:
     """Return every named threshold of the steps, for ``run.json``."""
     steps = {"anatomy": anatomy, "contrast": contrast, "lesions": lesions, "registration": registration}
-    steps |= {"burden": burden, "describe": describe, "change": change}
+    steps |= {"burden": burden, "describe": describe, "change": change, "coarser": coarser}
     for name, parts in (
         ("anatomy", anatomy.PARTS),
         ("lesions", lesions.PARTS),

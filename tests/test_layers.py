@@ -8,7 +8,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 STEPS = {
-    *{"anatomy", "contrast", "lesions", "describe", "registration", "tracking", "burden", "change", "growth", "stats"},
+    *{"anatomy", "contrast", "lesions", "describe", "registration", "tracking", "burden", "change", "coarser"},
+    *{"growth", "stats"},
 }
 SHARED = {"tables", "types", "errors", "grid", "noise"}
 RANKS = (

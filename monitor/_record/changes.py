@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import nan
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -49,6 +51,12 @@ class Visited:
     norms: tuple[Norm, ...]
 
 
+Shown = Mapping[tuple[str, str], tuple[str, pd.DataFrame, pd.DataFrame]]
+"""By an earlier and a later visit: by which protocol both are shown alike, and their lesions as it shows them."""
+
+AS_THEY_ARE: Shown = MappingProxyType({})
+"""Every visit is compared as it was measured."""
+
 Amount = dict[str, dict[str, float]]
 """Value and SDs by quantity, and which share of the excess is not resolved."""
 
@@ -67,21 +75,27 @@ class How:
     norms: tuple[tuple[Norm, ...], tuple[Norm, ...]] = ((), ())
 
 
-def _how(known: dict[str, Visited], start: str, end: str, *, starts: int = 1) -> How:
+def _how(known: dict[str, Visited], start: str, end: str, shown: Shown, *, starts: int = 1) -> How:
     one, two = known[start], known[end]
+    may = change.comparable(one.acquired, two.acquired)
+    rule = rule_beside(one.acquired, two.acquired)
+    if (start, end) in shown:
+        protocol = shown[start, end][0]
+        may = True, f"{may[1]}: both measured as {protocol} would show them"
+        rule += f";both-shown-by={protocol.replace(', ', ',').replace(' ', '-')}"
     return How(
         years=two.years - one.years,
-        may=change.comparable(one.acquired, two.acquired),
+        may=may,
         presence=change.presence_only(one.acquired, two.acquired),
         follow_up=list(known).index(end),
         starts=starts,
-        rule=rule_beside(one.acquired, two.acquired),
+        rule=rule,
         mass_index=two.size.mass_index,
         norms=(one.norms, two.norms),
     )
 
 
-def rows(patient_id: str, visited: list[Visited], lesions: pd.DataFrame) -> pd.DataFrame:
+def rows(patient_id: str, visited: list[Visited], lesions: pd.DataFrame, shown: Shown = AS_THEY_ARE) -> pd.DataFrame:
     """Compare lesions, compartments and the total at each visit with baseline, previous and nadir.
 
     Parameters
@@ -91,6 +105,8 @@ def rows(patient_id: str, visited: list[Visited], lesions: pd.DataFrame) -> pd.D
         The visits in order of date.
     lesions : DataFrame
         A row a lesion and visit, with amounts and their SDs.
+    shown : Shown
+        Visits that are compared as a coarser protocol shows both.
 
     Returns
     -------
@@ -104,9 +120,10 @@ def rows(patient_id: str, visited: list[Visited], lesions: pd.DataFrame) -> pd.D
     pairs = change.pairs(order, sums)
     found = []
     for start, end, comparison in pairs:
-        how = _how(known, start, end, starts=len({one for one, other, _ in pairs if other == end}))
+        how = _how(known, start, end, shown, starts=len({one for one, other, _ in pairs if other == end}))
         about = {"patient_id": patient_id, "from_visit": start, "to_visit": end, "comparison": comparison}
-        subjects = _subjects(at[start], at[end])
+        _, before_all, after_all = shown.get((start, end), ("", at[start], at[end]))
+        subjects = _subjects(before_all, after_all)
         for subject, before, after in subjects:
             among = sum(("lesion_id" in other) == ("lesion_id" in subject) for other, _, _ in subjects)
             told = _of_lesion(before, after, how, among)
@@ -217,7 +234,9 @@ def amount(rows: pd.DataFrame) -> Amount:
     return {**found, "unresolved": {"value": thin / float(excess.sum()) if thin > 0 else 0.0}}
 
 
-def statuses(visited: list[Visited], lesions: pd.DataFrame, changes: pd.DataFrame) -> pd.Series:
+def statuses(
+    visited: list[Visited], lesions: pd.DataFrame, changes: pd.DataFrame, shown: Shown = AS_THEY_ARE
+) -> pd.Series:
     """Turn ``present`` into grown, stable or shrunk: the verdict on volume against the previous evaluable visit."""
     word = {"increased": "grown", "decreased": "shrunk"}
     known = {one.visit_id: one for one in visited}
@@ -226,11 +245,15 @@ def statuses(visited: list[Visited], lesions: pd.DataFrame, changes: pd.DataFram
         evaluable = own[own["volume_mm3"].notna()]
         for earlier, later in zip(evaluable.index[:-1], evaluable.index[1:], strict=True):
             if status[later] == "present":
-                status[later] = word.get(_verdict(known, own.loc[[earlier]], own.loc[[later]], changes), "stable")
+                status[later] = word.get(
+                    _verdict(known, own.loc[[earlier]], own.loc[[later]], changes, shown), "stable"
+                )
     return status.replace("present", "stable")
 
 
-def _verdict(known: dict[str, Visited], before: pd.DataFrame, after: pd.DataFrame, changes: pd.DataFrame) -> str:
+def _verdict(
+    known: dict[str, Visited], before: pd.DataFrame, after: pd.DataFrame, changes: pd.DataFrame, shown: Shown
+) -> str:
     """Return the verdict that table ``changes`` holds, or, over a gap in the field, the same comparison made here."""
     start, end = before["visit_id"].iloc[0], after["visit_id"].iloc[0]
     pair = (changes["from_visit"] == start) & (changes["to_visit"] == end) & changes["lesion_id"].notna()
@@ -238,5 +261,8 @@ def _verdict(known: dict[str, Visited], before: pd.DataFrame, after: pd.DataFram
     own = held[held["lesion_id"] == after["lesion_id"].iloc[0]]
     if len(own):
         return str(own["verdict"].iloc[0])
-    how = _how(known, start, end)
+    how = _how(known, start, end, shown)
+    if (start, end) in shown:
+        lesion = after["lesion_id"].iloc[0]
+        before, after = (part[part["lesion_id"] == lesion] for part in shown[start, end][1:])
     return str(compared(amount(before), amount(after), how, max(1, len(held)))["volume_mm3"]["verdict"])
