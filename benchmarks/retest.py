@@ -294,22 +294,14 @@ def print_protocols(found: pd.DataFrame) -> None:
         rows = called(own, shown="one protocol")
         rows = rows[~rows["rule_id"].str.contains(";limit=")]
         wrong = rows[rows["verdict"].isin(["increased", "decreased"])]
-        children = own["seed"].nunique()
-        print(
-            f"{'shown alike' if shown else 'as they are'}: {wrong['patient_id'].nunique()} of {children} children called"
-        )
+        how, children = "shown alike" if shown else "as they are", own["seed"].nunique()
+        print(f"{how}: {wrong['patient_id'].nunique()} of {children} children called")
         lesion = rows[rows["lesion_id"].notna() & rows["quantity"].isin(["volume_mm3", "excess_hu_mm3"])]
         inside = (lesion["lo"] <= 0) & (lesion["hi"] >= 0)
         size = pd.cut(lesion["true_mm3"], SIZES_MM3, right=False)
         print(inside.groupby([lesion["quantity"], size], observed=True).agg(["count", "mean"]).round(3).to_string())
-        apart = (lesion["change"] / lesion["before"]).abs()
-        print(
-            apart.groupby([lesion["quantity"], size], observed=True)
-            .quantile([0.5, 0.95])
-            .unstack()
-            .round(3)
-            .to_string()
-        )
+        apart = (lesion["change"] / lesion["before"]).abs().groupby([lesion["quantity"], size], observed=True)
+        print(pd.DataFrame({"50 %": apart.quantile(0.5), "95 %": apart.quantile(0.95)}).round(3).to_string())
 
 
 SECTIONS = {
