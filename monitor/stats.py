@@ -15,10 +15,11 @@ from __future__ import annotations
 import pandas as pd
 
 from monitor._stats import cohort, line, series
+from monitor._stats import sensitivity as declared
 from monitor._stats.table import trends
 from monitor.types import Trend
 
-__all__ = ["cohort_rate", "patient_trend", "treatment_slope", "trends"]
+__all__ = ["cohort_rate", "patient_trend", "sensitivity", "treatment_slope", "trends"]
 
 
 def patient_trend(data: pd.DataFrame, *, scale: str = "absolute", treated_from: str | None = None) -> Trend:
@@ -74,7 +75,7 @@ def cohort_rate(data: pd.DataFrame, *, scale: str = "absolute", method: str = "a
     scale : str
         absolute, log, sqrt or cbrt.
     method : str
-        auto, two-stage or mixed; see ``treatment_slope``.
+        auto, two-stage, mixed or gee; see ``treatment_slope``.
 
     Raises
     ------
@@ -101,6 +102,7 @@ def treatment_slope(
     on one side of it contributes the rate of that side. Neither is shorter than the limits of the errors
     alone. *Mixed*: random intercept and slope (and change of slope) by statsmodels on standardised data, believed
     when two optimisers agree; t limits with between-within df. Where it fails, two-stage, and the note says so.
+    *GEE*: exchangeable, with the variance of Mancl and DeRouen (2001); wide, and free of any law of the patients.
     *Auto*: mixed for the rates of 12 patients or more without ``se``; else two-stage.
 
     Parameters
@@ -116,7 +118,7 @@ def treatment_slope(
     scale : str
         absolute, log, sqrt or cbrt.
     method : str
-        auto, two-stage or mixed.
+        auto, two-stage, mixed or gee.
 
     Returns
     -------
@@ -137,3 +139,37 @@ def treatment_slope(
             f"got arm={arm!r}, treated_from={treated_from!r}, reference={reference!r}"
         )
     return cohort.after_start(data, treated_from, scale=scale, method=method)
+
+
+def sensitivity(data: pd.DataFrame, *, arm: str | None = None, treated_from: str | None = None) -> pd.DataFrame:
+    """Return the declared grid of analyses: every scale, choice of visits and weights, all of them shown.
+
+    Parameters
+    ----------
+    data : DataFrame
+        Columns ``patient_id``, ``years``, ``value`` [, ``se``, ``unit``] and the one named below.
+    arm, treated_from : str, optional
+        As for ``treatment_slope``; with neither the mean yearly rate is asked (of one patient, its own).
+
+    Returns
+    -------
+    DataFrame
+        scale, visits (all, first and last, yearly), weights (given se, equal) and the fields of ``Trend``. An analysis
+        that the data do not allow has no number, and its note says why.
+
+    Raises
+    ------
+    ValueError
+        If columns are missing, or both ``arm`` and ``treated_from`` are given.
+    """
+    series.require(data, tuple(name for name in ("patient_id", "years", "value", arm, treated_from) if name))
+    if arm is not None and treated_from is not None:
+        raise ValueError(f"give arm or treated_from, not both; got arm={arm!r}, treated_from={treated_from!r}")
+
+    def estimate(rows: pd.DataFrame, scale: str) -> Trend:
+        if arm is not None or treated_from is not None:
+            return treatment_slope(rows, arm=arm, treated_from=treated_from, scale=scale)
+        several = len(rows["patient_id"].unique()) > 1
+        return cohort_rate(rows, scale=scale) if several else patient_trend(rows, scale=scale)
+
+    return declared.table(data, estimate)

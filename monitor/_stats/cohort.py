@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from monitor._stats import limits, line, mixed, series, two_stage
+from monitor._stats import gee, limits, line, mixed, series, two_stage
 from monitor._stats.series import Series
 from monitor.types import Trend
 
@@ -16,7 +16,7 @@ In simulation the mixed model had no answer that two optimisers share in 2 to 5 
 in 45 % where a change of slope varies too (3 random effects).
 """
 
-METHODS = ("auto", "two-stage", "mixed")
+METHODS = ("auto", "two-stage", "mixed", "gee")
 """``auto`` is two-stage where errors are known, patients few, or each has a start of their own."""
 
 
@@ -75,6 +75,8 @@ def _fit(cohort: Series, terms: np.ndarray, groups: np.ndarray, contrast: np.nda
     chosen = _chosen(cohort, terms) if method == "auto" else method
     if chosen == "two-stage":
         return two_stage.fit(cohort, terms, groups, contrast)
+    if chosen == "gee":
+        return gee.fit(cohort, terms, groups, contrast)
     try:
         return mixed.fit(cohort, terms, groups, contrast)
     except mixed.NotFittedError as error:

@@ -22,6 +22,7 @@ INTERVAL_KINDS = {
     "knapp_hartung_t": "t limits of a random-effects mean of patients' rates (Knapp and Hartung 2003)",
     "cr2_t": "t limits from the scatter of patients, bias-reduced, Satterthwaite df (Pustejovsky and Tipton 2018)",
     "between_within_t": "t limits of a mixed model, df from the number of patients (Schluchter and Elashoff 1990)",
+    "mancl_derouen_t": "t limits of estimating equations, df of patients less coefficients (Mancl and DeRouen 2001)",
     "none": "no interval exists; the note says why",
 }
 """Which interval ``lo`` and ``hi`` are: the values of ``Trend.interval_kind``."""
