@@ -593,14 +593,27 @@ class TestTable:
         assert set(found["quantity"]) == {"volume_mm3"}
         assert set(found["compartment"]) == {"total", "arm"}
 
+    def test_surgery_closes_a_series(self) -> None:
+        """What was taken out did not dissolve: all rates, the cohort's too, are of the visits up to the surgery."""
+        data = drawn(23, n=4)
+        surgery = tables.check(pd.DataFrame({"patient_id": ["0"], "years": [1.0], "kind": ["surgery"]}), "events")
+        found = stats.trends(burden_table(data), patients_table(data), events=surgery)
+        before = data[(data["patient_id"] != 0) | (data["years"] <= 1.0)]
+        kept = stats.trends(burden_table(before), patients_table(before))
+        numbers = ["estimate", "lo", "hi", "n_visits"]
+        pd.testing.assert_frame_equal(found[numbers], kept[numbers])
+        earlier = surgery.assign(years=-1.0)
+        whole = stats.trends(burden_table(data), patients_table(data), events=earlier)
+        assert whole["n_visits"].sum() > found["n_visits"].sum()
+
     def test_surgery_and_rules_are_noted(self) -> None:
-        """A surgery between the visits, and a second rule, make the line doubtful."""
+        """A surgery between the visits, and a second rule, are told."""
         data = drawn(23, n=2)
         surgery = tables.check(pd.DataFrame({"patient_id": ["0"], "years": [1.0], "kind": ["surgery"]}), "events")
         burden = burden_table(data).assign(rule_id=["r1", "r2"] * 5)
         found = stats.trends(burden, patients_table(data), events=surgery)
         note = found[(found["patient_id"] == "0") & (found["term"] == "rate")]["note"].iloc[0]
-        assert "surgery at 1.00 a lies between the visits" in note
+        assert "closed by surgery at 1.00 a: " in note
         assert "measured by 2 rules: r1, r2" in note
 
     @pytest.mark.parametrize(

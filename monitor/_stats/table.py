@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from math import inf
 
 import numpy as np
 import pandas as pd
@@ -32,7 +33,8 @@ def trends(burden: pd.DataFrame, patients: pd.DataFrame, *, events: pd.DataFrame
     patients : DataFrame
         Table ``patients``: ``arm`` and ``treated_from_years`` are used.
     events : DataFrame, optional
-        Table ``events``: a surgery between a patient's visits is noted, for it breaks a line.
+        Table ``events``: a surgery between a patient's visits closes the series there: what was taken out did not
+        dissolve. Later visits are left out of every rate, and the patient's note counts them.
 
     Returns
     -------
@@ -42,11 +44,11 @@ def trends(burden: pd.DataFrame, patients: pd.DataFrame, *, events: pd.DataFrame
         Where the data hold no number, the row is there, with the reason in its note.
     """
     rows = _amounts(burden, patients)
-    surgeries = _surgeries(events)
+    rows["closed_years"] = _closed(rows, _surgeries(events))
     found = []
     for _, amounts in rows.groupby(["quantity", "compartment", "unit"], sort=True):
-        found += [row for _, one in amounts.groupby("patient_id", sort=True) for row in _of_patient(one, surgeries)]
-        found += list(_of_cohort(amounts))
+        found += [row for _, one in amounts.groupby("patient_id", sort=True) for row in _of_patient(one)]
+        found += list(_of_cohort(_open(amounts)))
     return tables.check(pd.DataFrame(found), "trends")
 
 
@@ -69,8 +71,24 @@ def _surgeries(events: pd.DataFrame | None) -> pd.DataFrame:
     return checked[checked["kind"].eq("surgery").fillna(False).to_numpy(bool)]
 
 
-def _of_patient(rows: pd.DataFrame, surgeries: pd.DataFrame) -> Iterator[dict[str, object]]:
-    one = series.read(rows, one_patient=True).noting(*_breaks(rows, surgeries))
+def _closed(rows: pd.DataFrame, surgeries: pd.DataFrame) -> pd.Series:
+    """Return when each row's patient's series closes, years: at the first surgery after the first visit, or inf."""
+    first = dict(rows.groupby("patient_id")["years"].min())
+    known = zip(surgeries["patient_id"].astype(str), surgeries["years"], strict=True)
+    closed: dict[str, float] = {}
+    for patient, years in known:
+        if years >= first.get(patient, inf):
+            closed[patient] = min(years, closed.get(patient, inf))
+    return pd.Series([closed.get(str(patient), inf) for patient in rows["patient_id"]], rows.index, float)
+
+
+def _open(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[(rows["years"] <= rows["closed_years"]).to_numpy(bool)]
+
+
+def _of_patient(every: pd.DataFrame) -> Iterator[dict[str, object]]:
+    rows = _open(every)
+    one = series.read(rows, one_patient=True).noting(*_breaks(every, rows))
     place = {"level": "patient", "patient_id": rows["patient_id"].iloc[0]}
     yield _row(rows, line.rate(one), "rate", **place)
     start = float(rows["treated_from_years"].iloc[0])
@@ -79,11 +97,10 @@ def _of_patient(rows: pd.DataFrame, surgeries: pd.DataFrame) -> Iterator[dict[st
         yield _row(rows, line.change_of_rate(one, start), "change_of_rate", **place)
 
 
-def _breaks(rows: pd.DataFrame, surgeries: pd.DataFrame) -> list[str]:
-    """Return what makes one straight line doubtful: a surgery between the visits, or several rules."""
-    mine = surgeries["patient_id"].eq(rows["patient_id"].iloc[0]).fillna(False).to_numpy(bool)
-    between = surgeries[mine & surgeries["years"].between(rows["years"].min(), rows["years"].max()).to_numpy(bool)]
-    notes = [f"surgery at {years:.2f} a lies between the visits" for years in between["years"]]
+def _breaks(every: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
+    """Return what a reader of the line must know: a surgery that closed the series, or several rules."""
+    left_out, when = len(every) - len(rows), every["closed_years"].iloc[0]
+    notes = [f"closed by surgery at {when:.2f} a: {left_out} later visit(s) left out"] if left_out else []
     rules = rows["rule_id"].dropna().unique()
     return [*notes, f"measured by {len(rules)} rules: {', '.join(rules)}"] if len(rules) > 1 else notes
 
