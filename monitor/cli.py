@@ -43,8 +43,14 @@ app = typer.Typer(
 )
 console = Console(stderr=True)
 
-MODELS = ("patient-trend", "treatment-slope")
-"""What ``calcitrack stats --model`` knows."""
+MODELS = (
+    *("patient-trend", "cohort-rate", "treatment-slope", "sensitivity", "mmrm", "half-life", "curves"),
+    *("new-lesions", "new-volume", "time-to-new-lesion", "responders", "repeatability"),
+)
+"""What ``calcitrack stats --model`` knows: the functions of ``monitor.stats``."""
+
+MORE = {"method": "auto", "covariance": "unstructured", "visit": "visit", "baseline": None}
+"""What ``calcitrack stats --set`` takes: the method of a rate, and what ``mmrm`` asks; with what it is unless set."""
 
 Workers = Annotated[int, typer.Option(min=1, help="Processes side by side; results do not depend on it.")]
 
@@ -185,16 +191,24 @@ def report(
 def stats_command(
     table: Annotated[Path, typer.Argument(metavar="TABLE.csv", help="patient_id, years, value [, se, ...].")],
     model: Annotated[str, typer.Option(help=f"One of {', '.join(MODELS)}.")],
-    arm: Annotated[str | None, typer.Option(help="treatment-slope: column of the arm.")] = None,
-    treated_from: Annotated[str | None, typer.Option(help="treatment-slope: column of each patient's start.")] = None,
+    arm: Annotated[str | None, typer.Option(help="Column of the arm; models without rates call it arm.")] = None,
+    treated_from: Annotated[str | None, typer.Option(help="Column of each patient's start, years.")] = None,
+    reference: Annotated[str | None, typer.Option(help="The arm to compare with; the first in order.")] = None,
     scale: Annotated[str, typer.Option(help="absolute, log, sqrt or cbrt.")] = "absolute",
+    more: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help=f"Of some models: {', '.join(MORE)}.")
+    ] = None,
 ) -> None:
-    """Fit a model to a table; standard output is a CSV of one row an estimate."""
+    """Fit a model to a table; standard output is a CSV of one row an estimate.
+
+    The columns that a model needs are those of the function of its name in ``monitor.stats``.
+    """
     if model not in MODELS:
         raise StudyError(f"--model must be one of {', '.join(MODELS)}; got {model!r}")
     try:
         data = pd.read_csv(table, dtype={"patient_id": str})
-        rows = _fitted(data, model, arm, treated_from, scale)
+        asked = {"arm": arm, "treated_from": treated_from, "reference": reference, "scale": scale}
+        rows = _fitted(data, model, {**asked, **_set(more or [])})
     except (OSError, ValueError) as error:
         raise StudyError(str(error)) from None
     rows.to_csv(sys.stdout, index=False)
@@ -238,16 +252,50 @@ def demo(
         dashboard(results, port=port)
 
 
-def _fitted(data: pd.DataFrame, model: str, arm: str | None, treated_from: str | None, scale: str) -> pd.DataFrame:
+def _fitted(data: pd.DataFrame, model: str, asked: dict[str, Any]) -> pd.DataFrame:
+    """Return the rows of a model; ``asked`` are the options by name, and each model takes its own."""
     from monitor import stats
 
-    if model == "treatment-slope":
-        trend = stats.treatment_slope(data, arm=arm, treated_from=treated_from, scale=scale)
-        return pd.DataFrame([_row(trend)])
-    if "patient_id" not in data:
-        return pd.DataFrame([_row(stats.patient_trend(data, scale=scale))])
-    parts = data.groupby("patient_id", sort=True)
-    return pd.DataFrame([{"patient_id": key, **_row(stats.patient_trend(own, scale=scale))} for key, own in parts])
+    def given(*names: str) -> dict[str, Any]:
+        return {name: asked[name] for name in names}
+
+    if model == "patient-trend":
+        if "patient_id" not in data:
+            return pd.DataFrame([_row(stats.patient_trend(data, **given("scale", "treated_from")))])
+        parts = data.groupby("patient_id", sort=True)
+        found = ((key, stats.patient_trend(own, **given("scale", "treated_from"))) for key, own in parts)
+        return pd.DataFrame([{"patient_id": key, **_row(one)} for key, one in found])
+    if model == "half-life":
+        own = data if "patient_id" in data else data.assign(patient_id="")
+        found = ((key, stats.half_life(part)) for key, part in own.groupby("patient_id", sort=True))
+        return pd.DataFrame([{"patient_id": key, **_row(one)} for key, one in found])
+    trends = {
+        "cohort-rate": lambda: stats.cohort_rate(data, **given("scale", "method")),
+        "treatment-slope": lambda: stats.treatment_slope(
+            data, **given("arm", "treated_from", "reference", "scale", "method")
+        ),
+    }
+    tables = {
+        "sensitivity": lambda: stats.sensitivity(data, **given("arm", "treated_from")),
+        "mmrm": lambda: stats.mmrm(
+            data, arm=asked["arm"] or "arm", **given("covariance", "visit", "baseline", "reference")
+        ),
+        "curves": lambda: stats.curves(data),
+        "new-lesions": lambda: stats.new_lesions(data, **given("reference")),
+        "new-volume": lambda: stats.new_volume(data, **given("reference")),
+        "time-to-new-lesion": lambda: stats.time_to_new_lesion(data, **given("reference")),
+        "responders": lambda: stats.responders(data, **given("reference")),
+        "repeatability": lambda: stats.repeatability(data),
+    }
+    return pd.DataFrame([_row(trends[model]())]) if model in trends else tables[model]()
+
+
+def _set(more: list[str]) -> dict[str, str | None]:
+    """Return what was set, by name, and the rest of ``MORE`` as it is."""
+    said = dict(one.partition("=")[::2] for one in more)
+    if not all(said.values()) or not set(said) <= set(MORE):
+        raise ValueError(f"--set must be NAME=VALUE with a name of {', '.join(MORE)}; got {' '.join(more)}")
+    return {**MORE, **said}
 
 
 def _row(trend: Trend) -> dict[str, object]:

@@ -16,10 +16,30 @@ import pandas as pd
 
 from monitor._stats import cohort, line, series
 from monitor._stats import sensitivity as declared
+from monitor._stats.agreement import repeatability
+from monitor._stats.counts import new_lesions, new_volume, responders
+from monitor._stats.curves import curves, fitted, half_life
+from monitor._stats.mmrm import mmrm
 from monitor._stats.table import trends
+from monitor._stats.times import time_to_new_lesion
 from monitor.types import Trend
 
-__all__ = ["cohort_rate", "patient_trend", "sensitivity", "treatment_slope", "trends"]
+__all__ = [
+    "cohort_rate",
+    "curves",
+    "fitted",
+    "half_life",
+    "mmrm",
+    "new_lesions",
+    "new_volume",
+    "patient_trend",
+    "repeatability",
+    "responders",
+    "sensitivity",
+    "time_to_new_lesion",
+    "treatment_slope",
+    "trends",
+]
 
 
 def patient_trend(data: pd.DataFrame, *, scale: str = "absolute", treated_from: str | None = None) -> Trend:
@@ -75,7 +95,7 @@ def cohort_rate(data: pd.DataFrame, *, scale: str = "absolute", method: str = "a
     scale : str
         absolute, log, sqrt or cbrt.
     method : str
-        auto, two-stage, mixed or gee; see ``treatment_slope``.
+        auto or a method of ``treatment_slope``.
 
     Raises
     ------
@@ -102,6 +122,8 @@ def treatment_slope(
     on one side of it contributes the rate of that side. Neither is shorter than the limits of the errors
     alone. *Mixed*: random intercept and slope (and change of slope) by statsmodels on standardised data, believed
     when two optimisers agree; t limits with between-within df. Where it fails, two-stage, and the note says so.
+    *Kenward-Roger* and *satterthwaite*: our own REML with the given errors as they are, random intercept and slope (and
+    change of slope), and the df of that name (Kenward and Roger 1997; Satterthwaite 1946).
     *GEE*: exchangeable, with the variance of Mancl and DeRouen (2001); wide, and free of any law of the patients.
     *Auto*: mixed for the rates of 12 patients or more without ``se``; else two-stage.
 
@@ -118,7 +140,7 @@ def treatment_slope(
     scale : str
         absolute, log, sqrt or cbrt.
     method : str
-        auto, two-stage, mixed or gee.
+        auto, two-stage, mixed, kenward-roger, satterthwaite or gee.
 
     Returns
     -------

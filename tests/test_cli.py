@@ -172,4 +172,51 @@ def test_an_unknown_model_lists_the_known_ones(
     """Dispatch: a name that is not known shows those that are."""
     (tmp_path / "table.csv").write_text("patient_id,years,value\n")
     assert run(monkeypatch, "stats", str(tmp_path / "table.csv"), "--model", "magic") == 2
-    assert "patient-trend, treatment-slope" in capsys.readouterr().err
+    assert "patient-trend, cohort-rate, treatment-slope" in capsys.readouterr().err
+
+
+TRIAL = pd.DataFrame(
+    [
+        {"patient_id": f"P{n}", "arm": "ab"[n % 2], "years": t, "visit": t, "value": 90 * np.exp(-(1 + n % 2) * t) + n}
+        for n in range(8)
+        for t in (0.0, 0.5, 1.0, 1.5, 2.0)
+    ]
+).assign(value=lambda one: one["value"] + 0.5 * np.sin(7 * one.index), count=1, first=1.0, responder=True)
+"""A trial of eight that every model can read; its numbers are of no interest."""
+
+
+@pytest.mark.parametrize("model", cli.MODELS)
+def test_every_model_can_be_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, model: str
+) -> None:
+    """Standard output is a CSV with an estimate in each row, or a note that says why there is none."""
+    one_each = TRIAL.drop_duplicates("patient_id").assign(years=2.0, lower_years=0.5, upper_years=[1.0, np.inf] * 4)
+    one_each = one_each.assign(
+        count=[0, 3, 1, 4, 0, 2, 1, 5], responder=[True, False] * 4, second=one_each["value"] + 1
+    )
+    pairs = one_each.assign(first=one_each["value"], second=one_each["value"] + np.sin(one_each.index))
+    tables = {
+        **dict.fromkeys(("new-lesions", "new-volume", "time-to-new-lesion", "responders"), one_each),
+        "repeatability": pairs,
+    }
+    tables.get(model, TRIAL).to_csv(tmp_path / "table.csv", index=False)
+    arm = ("--arm", "arm") if model in ("treatment-slope", "sensitivity", "mmrm") else ()
+    assert run(monkeypatch, "stats", str(tmp_path / "table.csv"), "--model", model, *arm) == 0
+    found = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    assert len(found)
+    assert (found["estimate"].notna() | found["note"].notna()).all()
+
+
+def test_what_a_model_is_set_to(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A method and a covariance are set by name; an unknown name is wrong usage and lists the known ones."""
+    table = str(tmp_path / "table.csv")
+    TRIAL.to_csv(table, index=False)
+    asked = ("stats", table, "--model", "treatment-slope", "--arm", "arm", "--set")
+    assert run(monkeypatch, *asked, "method=kenward-roger") == 0
+    assert "kenward" in pd.read_csv(io.StringIO(capsys.readouterr().out))["interval_kind"].iloc[0]
+    assert run(monkeypatch, "stats", table, "--model", "mmrm", "--set", "covariance=ar1", "--set", "visit=years") == 0
+    assert "AR(1)" in pd.read_csv(io.StringIO(capsys.readouterr().out))["method"].iloc[0]
+    assert run(monkeypatch, *asked, "colour=red") == 2
+    assert "method, covariance, visit, baseline" in capsys.readouterr().err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from monitor._stats import gee, limits, line, mixed, series, two_stage
+from monitor._stats import gee, limits, line, mixed, reml, series, two_stage
 from monitor._stats.series import Series
 from monitor.types import Trend
 
@@ -16,7 +16,7 @@ In simulation the mixed model had no answer that two optimisers share in 2 to 5 
 in 45 % where a change of slope varies too (3 random effects).
 """
 
-METHODS = ("auto", "two-stage", "mixed", "gee")
+METHODS = ("auto", "two-stage", "mixed", "kenward-roger", "satterthwaite", "gee")
 """``auto`` is two-stage where errors are known, patients few, or each has a start of their own."""
 
 
@@ -78,11 +78,17 @@ def _fit(cohort: Series, terms: np.ndarray, groups: np.ndarray, contrast: np.nda
     if chosen == "gee":
         return gee.fit(cohort, terms, groups, contrast)
     try:
+        if chosen in _INFORMATION:
+            return reml.slopes(cohort, terms, groups, contrast, information=_INFORMATION[chosen])
         return mixed.fit(cohort, terms, groups, contrast)
     except mixed.NotFittedError as error:
         return two_stage.fit(
             cohort.noting(f"mixed model refused ({error}), two-stage instead"), terms, groups, contrast
         )
+
+
+_INFORMATION = {"kenward-roger": "expected", "satterthwaite": "observed"}
+"""Which information of the variances makes which df; see ``reml.contrast``."""
 
 
 def _chosen(cohort: Series, terms: np.ndarray) -> str:
