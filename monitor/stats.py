@@ -125,7 +125,7 @@ def treatment_slope(
     *Kenward-Roger* and *satterthwaite*: our own REML with the given errors as they are, random intercept and slope (and
     change of slope), and the df of that name (Kenward and Roger 1997; Satterthwaite 1946).
     *GEE*: exchangeable, with the variance of Mancl and DeRouen (2001); wide, and free of any law of the patients.
-    *Auto*: mixed for the rates of 12 patients or more without ``se``; else two-stage.
+    *Auto*: kenward-roger for the rates of 12 patients or more without ``se``; else two-stage.
 
     Parameters
     ----------

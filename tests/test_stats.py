@@ -574,7 +574,8 @@ class TestTable:
         assert set(cohort["arm"].dropna()) == {"A", "B", "B - A"}
         assert (found[found["level"] == "patient"]["term"] == "rate").sum() == 6
         assert (found["term"] == "change_of_rate").sum() > 1
-        assert set(found["unit"]) == {"mm3/a"}
+        assert set(found[found["term"] == "level"]["unit"]) == {"mm3"}
+        assert set(found[~found["term"].isin(["level", "half_life"])]["unit"]) == {"mm3/a"}
         assert set(found["time_origin"]) == {"baseline"}
 
     def test_numbers_are_those_of_the_functions(self) -> None:

@@ -106,12 +106,12 @@ def new_lesions(counts: pd.DataFrame, *, reference: object = None) -> pd.DataFra
     """Return rates of new lesions, and their ratio between arms.
 
     Counts of patients vary more than Poisson as a rule: exact Poisson limits, with 3 to 20 patients of a negative
-    binomial (dispersion .5 and 1.5, 2 and 8 lesions a year), cover 35 to 89 % for 95. So the variance is taken as ``mean + dispersion * mean^2``. The dispersion
-    makes the Pearson statistic meet its df (the moment equation of Breslow 1984, which allows for the means
-    that were estimated, as REML does); the limits are those of the profile likelihood at that dispersion with a t
-    quantile of the same df, and no shorter than the exact Poisson limits. Where the Pearson statistic does not
-    exceed its df, the exact Poisson limits stand; the note says which. In the same
-    simulation these limits cover 87 to 97 % with 3 patients and 92 to 97 % with 5 to 20.
+    binomial (dispersion .5 and 1.5, 2 and 8 lesions a year), cover 35 to 89 % for 95. So the variance is taken as
+    ``mean + dispersion * mean^2``. The dispersion makes the Pearson statistic meet its df (the moment equation of
+    Breslow 1984, which allows for the means that were estimated, as REML does); the limits are those of the
+    profile likelihood at that dispersion with a t quantile of the same df, and no shorter than the exact Poisson
+    limits. Where the Pearson statistic does not exceed its df, the exact Poisson limits stand; the note says
+    which. In the same simulation these limits cover 87 to 97 % with 3 patients and 92 to 95 % with 5 to 20.
 
     Parameters
     ----------

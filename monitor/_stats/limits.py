@@ -22,6 +22,8 @@ INTERVAL_KINDS = {
     "knapp_hartung_t": "t limits of a random-effects mean of patients' rates (Knapp and Hartung 2003)",
     "cr2_t": "t limits from the scatter of patients, bias-reduced, Satterthwaite df (Pustejovsky and Tipton 2018)",
     "between_within_t": "t limits of a mixed model, df from the number of patients (Schluchter and Elashoff 1990)",
+    "kenward_roger_t": "t limits of a mixed model, se and df by the expected information (Kenward and Roger 1997)",
+    "kenward_roger_observed_t": "the same by the observed information, as SAS PROC MIXED has it (ddfm=kr)",
     "mancl_derouen_t": "t limits of estimating equations, df of patients less coefficients (Mancl and DeRouen 2001)",
     "none": "no interval exists; the note says why",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf, nan
 
 import numpy as np
@@ -19,6 +20,12 @@ LACK_OF_FIT = 0.05
 def rate(series: Series) -> Trend:
     """Return the yearly rate of one patient, from a straight line."""
     return _fit(series, series.years[:, None], "rate")
+
+
+def level(series: Series) -> Trend:
+    """Return the height of one patient's straight line at time 0, in the unit of the values."""
+    own = replace(series, unit=series.unit.removesuffix("/a"))
+    return _of_design(own, np.column_stack([own.years, np.ones(len(own.years))]), "level")
 
 
 def change_of_rate(series: Series, start_years: float) -> Trend:
@@ -43,9 +50,14 @@ def seen_on_both_sides(years_from_start: np.ndarray, patient: np.ndarray) -> np.
 
 def _fit(series: Series, terms: np.ndarray, what: str) -> Trend:
     """Fit level and ``terms``, (N, k), and return the last coefficient."""
-    n, needed = len(series.years), terms.shape[1] + 1
+    n = len(series.years)
     centred = terms - terms.mean(axis=0) if n else terms
-    design = np.column_stack([np.ones(n), centred])
+    return _of_design(series, np.column_stack([np.ones(n), centred]), what)
+
+
+def _of_design(series: Series, design: np.ndarray, what: str) -> Trend:
+    """Fit a design, (N, p), and return its last coefficient."""
+    n, needed = design.shape
     if n < needed or np.linalg.matrix_rank(design) < needed:
         why = f"{n} visit(s) at {len(np.unique(series.years))} time(s) hold no {what}"
         return limits.nothing(series, why, method="least squares")

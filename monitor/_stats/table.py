@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from monitor import tables
-from monitor._stats import cohort, limits, line, series
+from monitor._stats import cohort, curves, limits, line, series
 from monitor.types import Trend
 
 QUANTITIES = ("volume_mm3", "excess_hu_mm3", "mass_mg", "agatston")
@@ -18,6 +18,9 @@ QUANTITIES = ("volume_mm3", "excess_hu_mm3", "mass_mg", "agatston")
 
 VISITS_EACH_SIDE = 2
 """Visits on each side of a start from which one patient's change of rate is reported."""
+
+WHOLE = "total"
+"""Compartment that has a level and, where it declines, a half-life too."""
 
 _FIXED = {"scale": "absolute", "time_origin": "baseline"}
 """What every row says."""
@@ -39,7 +42,8 @@ def trends(burden: pd.DataFrame, patients: pd.DataFrame, *, events: pd.DataFrame
     Returns
     -------
     DataFrame
-        Table ``trends``. Terms: rate; change_of_rate (after the start, where a patient has two visits on each
+        Table ``trends``. Terms: rate; level (of the line at the baseline, total only); half_life (of a decline to a
+        plateau, total only, years); change_of_rate (after the start, where a patient has two visits on each
         side of it, a cohort two patients with a start); difference_of_rate (between the arms named in ``arm``).
         Where the data hold no number, the row is there, with the reason in its note.
     """
@@ -91,6 +95,12 @@ def _of_patient(every: pd.DataFrame) -> Iterator[dict[str, object]]:
     one = series.read(rows, one_patient=True).noting(*_breaks(every, rows))
     place = {"level": "patient", "patient_id": rows["patient_id"].iloc[0]}
     yield _row(rows, line.rate(one), "rate", **place)
+    if rows["compartment"].iloc[0] == WHOLE:
+        yield _row(rows, line.level(one), "level", **place)
+        halved = curves.half_life(rows)
+        # Most courses are no decline: what has no half-life needs no row to say so.
+        if np.isfinite(halved.estimate):
+            yield _row(rows, halved, "half_life", **place)
     start = float(rows["treated_from_years"].iloc[0])
     after = int((one.years > start).sum())
     if np.isfinite(start) and min(after, len(one.years) - after) >= VISITS_EACH_SIDE:

@@ -658,6 +658,9 @@ def _log_rank(pair: str, times: _Times, group: np.ndarray) -> Row:
     """Return the log-rank test, a chi-square of 1 df; of interval-censored times, by permutation of scores."""
     n = len(times)
     if times.exact_or_right_censored:
+        if not _compared(times, group):
+            why = "no test: at no event were patients of both arms left, and one more than had it"
+            return Row(pair, "log_rank", nan, nan, nan, nan, "1", "log-rank", "none", n, why)
         chi2, p_value = survdiff(times.lower, times.event.astype(float), group.astype(int))
         method, note = "log-rank", "estimate is the chi-square at 1 df, a test without limits"
         return Row(pair, "log_rank", float(chi2), nan, nan, float(p_value), "1", method, "none", n, note)
@@ -673,6 +676,14 @@ def _log_rank(pair: str, times: _Times, group: np.ndarray) -> Row:
     note = f"estimate is the chi-square at 1 df, a test without limits; p {'exact' if exact else 'of the chi-square'}"
     row = Row(pair, "log_rank", excess**2 / variance, nan, nan, p_value, "1", method, "none", n, note)
     return row.noting("needs the same visit schedule in both arms")
+
+
+def _compared(times: _Times, group: np.ndarray) -> bool:
+    """Tell whether any event has a variance in the log-rank test: else it is 0 over 0."""
+    at = np.unique(times.lower[times.event])
+    left = times.lower[:, None] >= at
+    events = ((times.lower[:, None] == at) & times.event[:, None]).sum(axis=0)
+    return bool((left[group].any(axis=0) & left[~group].any(axis=0) & (left.sum(axis=0) > events)).any())
 
 
 def _scores(times: _Times) -> np.ndarray:
