@@ -4,9 +4,9 @@
 
 Trials as in the reference's section 4: log volumes, SD between patients 0.8, of slopes 0.15 a year, 3 to 6 irregular
 visits in two years, SE of a visit 0.02 to 0.12, scatter beyond it 0.05. Two parallel arms, or one arm with a start of
-its own for each patient (SD of the change 0.15). The default is asked with the given SEs (``known``: they hold all scatter)
-and with SEs that leave the biological scatter out (``not known``), with a true effect of -0.25 a year and with none;
-beside it plain statsmodels (MixedLM, random intercept and slope, z limits) on the first trials of each cell.
+its own for each patient (SD of the change 0.15). The default is asked with the given SEs (``known``: they hold all
+scatter) and with SEs that leave the biological scatter out (``not known``), with a true effect of -0.25 a year and with
+none; beside it plain statsmodels (MixedLM, random intercept and slope, z limits) on the first trials of each cell.
 """
 
 from __future__ import annotations
