@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import nan
 
 import numpy as np
 import pandas as pd
+from scipy import ndimage, sparse
+from scipy.sparse import csgraph
+
+from monitor import grid
 
 BRIDGED_DAYS = 400
 """Longest time between two measurements over which size is interpolated: a year's check and a month's delay."""
@@ -24,6 +28,20 @@ STEP_MM = 6.0
 
 GROWTH_ERROR = 0.01
 """Relative SD of the volume growth of an imaged part, from registration (phantom, one visit to the next)."""
+
+
+VESSEL_STEP_MM = 5.0
+"""Way along a vessel over which its voxels make one point of the centreline, mm; no less than its radius, so that the
+front of the way lies across it."""
+
+LEAST_STEPS = 5
+"""Steps from which a centreline is told; of a shorter stump the way itself is taken."""
+
+VESSEL_MOST = 60_000
+"""Voxels of a vessel beyond which it is told on coarser ones."""
+
+VESSEL_ERROR = 0.03
+"""Relative SD of a vessel's length: its ends, and how another program outlined it (tubes of the tests: within 5 %)."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +126,61 @@ def volume_ratio(from_baseline: Callable[[np.ndarray], np.ndarray], points_mm: n
     return float(np.median(np.linalg.det(derivative)))
 
 
+def length_mm(vessel: np.ndarray, spacing_zyx_mm: np.ndarray) -> float:
+    """Return the length of an unbranched vessel along its centreline, mm.
+
+    The way through it from one end to the other is cut into steps; the centroids of what lies at one step make the
+    centreline. Of a vessel in pieces the largest counts.
+
+    Parameters
+    ----------
+    vessel : (z, y, x) bool array
+    spacing_zyx_mm : (3,) array
+    """
+    labels, count = ndimage.label(vessel, np.ones((3, 3, 3)))
+    if not count:
+        return 0.0
+    own = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
+    own = own[grid.box_of(own)]
+    spacing = np.array(spacing_zyx_mm, float)
+    while own.sum() > VESSEL_MOST:
+        axis = int(np.argmin(spacing))
+        own = np.maximum.reduceat(own, np.arange(0, own.shape[axis], 2), axis=axis)
+        spacing[axis] *= 2
+    links = _neighbours(own, spacing)
+    start = int(np.argmax(csgraph.dijkstra(links, indices=0)))
+    way = csgraph.dijkstra(links, indices=start)
+    wide = float(grid.within_mm(np.pad(own, 1), spacing).max())
+    steps = int(way.max() / max(VESSEL_STEP_MM, wide))
+    if steps < LEAST_STEPS:
+        return float(way.max())
+    at = np.minimum((way / way.max() * steps).astype(int), steps - 1)
+    points = np.argwhere(own) * spacing
+    line = np.stack([np.bincount(at, points[:, axis]) / np.bincount(at) for axis in range(3)], axis=1)
+    # At the ends the front of the way still leans from where it began: what lies between tells how long a step is.
+    inner = np.linalg.norm(np.diff(line[1:-1], axis=0), axis=1)
+    return float(inner.mean() * steps)
+
+
+def _neighbours(mask: np.ndarray, spacing: np.ndarray) -> sparse.csr_array:
+    """Return the distances of neighbouring voxels of a mask, mm, as a symmetric matrix in the order of ``argwhere``."""
+    index = np.full(mask.shape, -1)
+    index[mask] = np.arange(mask.sum())
+    steps = [step for step in np.ndindex(3, 3, 3) if step > (1, 1, 1)]
+    rows, columns, lengths = [], [], []
+    for step in np.array(steps) - 1:
+        here = tuple(slice(max(0, -d), size - max(0, d)) for d, size in zip(step, mask.shape, strict=True))
+        there = tuple(slice(max(0, d), size - max(0, -d)) for d, size in zip(step, mask.shape, strict=True))
+        one, two = index[here], index[there]
+        both = (one >= 0) & (two >= 0)
+        rows.append(one[both])
+        columns.append(two[both])
+        lengths.append(np.full(int(both.sum()), float(np.linalg.norm(step * spacing))))
+    row, column, length = (np.concatenate(part) for part in (rows, columns, lengths))
+    half = sparse.coo_array((length, (row, column)), shape=(int(mask.sum()),) * 2).tocsr()
+    return sparse.csr_array(half + half.T)
+
+
 @dataclass(frozen=True)
 class Norm:
     """What an amount is divided by at one visit, so that a child who only grows has the same.
@@ -122,6 +195,8 @@ class Norm:
         What its rule gets.
     divisor, error : float
         The number, NaN where unknown, and its relative SD.
+    compartment : str
+        The compartment whose amounts it divides; empty for all.
     """
 
     suffix: str
@@ -129,6 +204,7 @@ class Norm:
     rule: str
     divisor: float
     error: float
+    compartment: str = ""
 
     def of(self, amount: dict[str, float]) -> dict[str, float]:
         """Return an amount's value and SDs divided, the divisor's own error in them.
@@ -144,9 +220,15 @@ class Norm:
         }
 
 
-def norms(size: Size, ratio: float) -> list[Norm]:
-    """Return what amounts of a visit are divided by: body surface, and the growth of the imaged part itself."""
+def norms(size: Size, ratio: float, vessels_mm: Mapping[str, float]) -> list[Norm]:
+    """Return what amounts of a visit are divided by: body surface, growth of the imaged part, a vessel's length."""
     return [
         Norm("_per_m2", "/m2", ";per=body-surface,Mosteller,growth.csv", size.surface_m2, SIZE_ERROR),
         Norm("_per_growth", "", ";per=volume-growth-since-baseline,registration,median", ratio, GROWTH_ERROR),
+        *(
+            Norm(
+                "_per_cm", "/cm", ";per=cm-of-vessel-imaged,centreline,structures_mask", length / 10, VESSEL_ERROR, name
+            )
+            for name, length in vessels_mm.items()
+        ),
     ]

@@ -575,15 +575,20 @@ def _visited(known: list[_Known], sizes: dict[str, Size], norms: _Norms) -> list
 def _norms(known: list[_Known], place: dict[tuple[str, str], _Place], sizes: dict[str, Size]) -> _Norms:
     """Return the divisors of each visit; only those that are known at one visit or more."""
     body = _baseline_body(known)
+    vessels = sorted({name for one in known for name in one.look["vessels_mm"]})
     found: _Norms = {}
     for one in known:
         ratio = nan
         if one.key in place:
             seen = body[one.sees(place[one.key].from_baseline(body))]
             ratio = growth.volume_ratio(place[one.key].from_baseline, seen)
-        found.setdefault(one.visit.visit_id, growth.norms(sizes[one.visit.visit_id], ratio))
-    told = {norm.suffix for norms in found.values() for norm in norms if np.isfinite(norm.divisor)}
-    return {visit: [norm for norm in norms if norm.suffix in told] for visit, norms in found.items()}
+        own = {name: one.look["vessels_mm"].get(name, nan) for name in vessels}
+        found.setdefault(one.visit.visit_id, growth.norms(sizes[one.visit.visit_id], ratio, own))
+    every = [norm for norms in found.values() for norm in norms]
+    told = {(norm.suffix, norm.compartment) for norm in every if np.isfinite(norm.divisor)}
+    return {
+        visit: [norm for norm in norms if (norm.suffix, norm.compartment) in told] for visit, norms in found.items()
+    }
 
 
 def _burden_rows(
@@ -640,6 +645,7 @@ def _shows(scans: list[_Known], place: dict[tuple[str, str], _Place], own: pd.Da
 
 def _divided(sums: pd.DataFrame, norm: Norm) -> pd.DataFrame:
     """Return sums of a visit per body surface or growth, limits widened by what is not known of that."""
+    sums = sums[sums["compartment"] == norm.compartment] if norm.compartment else sums
     value, own = sums["value"], burden.Z95 * norm.error * sums["value"].abs()
     return sums.assign(
         quantity=sums["quantity"] + norm.suffix,

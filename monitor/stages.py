@@ -22,6 +22,7 @@ from monitor import (
     describe,
     figures,
     grid,
+    growth,
     lesions,
     registration,
     scan,
@@ -42,6 +43,9 @@ VOXELS = "voxels.npz"
 
 BLUR = "blur.json"
 """How the scanner blurs in the plane, as the scan's own pieces tell it."""
+
+NO_TUBES = ("heart", "atrial_appendage", "pulmonary")
+"""How names of structures of kind vessel begin that have no length: chambers, and trees of vessels."""
 
 CROPPED = ("matrix", "hu", "share", "seen", "tissue_hu")
 """What is kept of a ``Crop``."""
@@ -140,6 +144,7 @@ def look(unit: Unit) -> None:
                     "modality": image.modality,
                     "body_mm3": float(found.body.sum() * image.voxel_volume_mm3),
                     "slices": admit.slice_hashes(image.array),
+                    "vessels_mm": _vessels_mm(named, image),
                     "structures": {} if named is None else {n: [named.names[n], named.kinds[n]] for n in named.names},
                     **asdict(image.acquisition),
                 },
@@ -148,6 +153,14 @@ def look(unit: Unit) -> None:
         )
 
     store.finish(unit.work, unit.key, write)
+
+
+def _vessels_mm(named: Structures | None, image: Scan) -> dict[str, float]:
+    """Return the length of each vessel that another program named, as far as it is imaged, mm."""
+    if named is None:
+        return {}
+    vessels = [n for n, kind in named.kinds.items() if kind == "vessel" and not named.names[n].startswith(NO_TUBES)]
+    return {named.names[n]: growth.length_mm(named.labels == n, image.spacing_zyx_mm) for n in vessels}
 
 
 def selftest_key(unit: Unit) -> str:

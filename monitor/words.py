@@ -39,6 +39,8 @@ QUANTITIES = {
     "envelope_mm3": "Envelope volume",
     "volume_mm3_per_m2": "Volume of mineral per body surface",
     "excess_hu_mm3_per_m2": "Excess HU per body surface",
+    "volume_mm3_per_cm": "Volume of mineral per cm of vessel",
+    "excess_hu_mm3_per_cm": "Excess HU per cm of vessel",
     "volume_mm3_per_growth": "Volume of mineral less the body's growth",
     "excess_hu_mm3_per_growth": "Excess HU less the body's growth",
 }

@@ -20,7 +20,7 @@ CT |= {"contrast_found": "none"}
 def visited(count: int, *, surface_m2: float = nan, grown: float = 1.0) -> list[Visited]:
     """Return visits a year apart, alike in all but growth: the surface known or not, each so much larger."""
     size = Size(3600 * surface_m2**2, 1.0)
-    norms = [growth.norms(size, grown**number) for number in range(count)]
+    norms = [growth.norms(size, grown**number, {}) for number in range(count)]
     return [Visited(f"V{number}", float(number), CT, size, tuple(own)) for number, own in enumerate(norms)]
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.spatial import cKDTree
 
 from monitor import growth, phantom
 
@@ -77,3 +78,57 @@ def test_the_divisor_s_own_error_is_in_the_amount():
     norm = growth.Norm("_per_m2", "/m2", "", 0.5, 0.03)
     assert norm.of({"value": 100.0, "sd": 4.0, "repeat_sd": 0.0}) == {"value": 200.0, "sd": 10.0, "repeat_sd": 6.0}
     assert isnan(growth.Norm("_per_m2", "/m2", "", np.nan, 0.03).of({"value": 100.0})["value"])
+
+
+def tube(points_mm: np.ndarray, radius_mm: float, spacing: tuple[float, float, float]) -> np.ndarray:
+    """Return the voxels within a radius of a line through points, (N, 3) zyx mm; the ends are flat as a field cuts."""
+    low, high = points_mm.min(axis=0) - radius_mm - 2, points_mm.max(axis=0) + radius_mm + 2
+    axes = [np.arange(a, b, step) for a, b, step in zip(low, high, spacing, strict=True)]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+    away, nearest = cKDTree(points_mm).query(grid)
+    inner = (nearest > 0) & (nearest < len(points_mm) - 1)
+    return (away <= radius_mm) & inner
+
+
+@pytest.mark.parametrize(
+    ("radius", "spacing"),
+    [
+        (1.5, (1.0, 1.0, 1.0)),
+        (4.0, (1.0, 1.0, 1.0)),
+        (9.0, (1.0, 1.0, 1.0)),
+        (4.0, (3.0, 0.7, 0.7)),
+        (9.0, (3.0, 0.7, 0.7)),
+        (4.0, (0.6, 0.6, 0.6)),
+    ],
+)
+def test_a_vessel_is_as_long_as_its_axis(radius: float, spacing: tuple[float, float, float]) -> None:
+    """Truth: an oblique straight tube and half a ring, eleven times as long as wide or more, within 5 %."""
+    t = np.linspace(0, 1, 400)[:, None]
+    straight = t * np.array([[70.0, 50.0, 26.0]])
+    angle = np.pi * t
+    arc = np.hstack([40 * np.sin(angle), 40 * np.cos(angle), 10 * t])
+    for line in (straight * max(1, radius / 4), arc * max(1, radius / 4)):
+        true = np.linalg.norm(np.diff(line, axis=0), axis=1).sum()
+        assert growth.length_mm(tube(line, radius, spacing), np.array(spacing)) == pytest.approx(true, rel=0.05)
+
+
+def test_no_vessel_has_no_length() -> None:
+    """Nothing is 0 long; of two pieces the larger counts; one voxel is a point."""
+    empty = np.zeros((6, 6, 6), bool)
+    assert growth.length_mm(empty, np.ones(3)) == 0.0
+    one = empty.copy()
+    one[2, 2, 2] = True
+    assert growth.length_mm(one, np.ones(3)) == 0.0
+    two = np.zeros((40, 9, 9), bool)
+    two[:30, 1:3, 1:3] = True
+    two[35:, 7, 7] = True
+    assert growth.length_mm(two, np.ones(3)) == pytest.approx(30.0, abs=2.0)
+
+
+def test_a_vessel_divides_its_own_compartment() -> None:
+    """Per cm stands beside body surface and growth, and names the compartment that it belongs to."""
+    found = growth.norms(growth.Size(120.0, 22.0), 1.2, {"aorta": 150.0})
+    assert [(one.suffix, one.compartment, one.divisor) for one in found[1:]] == [
+        ("_per_growth", "", 1.2),
+        ("_per_cm", "aorta", 15.0),
+    ]

@@ -306,7 +306,9 @@ def test_a_voltage_without_a_row_leaves_what_needs_none():
     assert missing == by_rows | {"mass_mg", "mass_tissue_mg", "threshold_mass_mg", "spatially_weighted_mm3"}
 
 
-NORMALISED = [f"{name}{norm.suffix}" for norm in growth.norms(growth.Size(), 1.0) for name in changes.NORMALISED]
+NORMS = growth.norms(growth.Size(), 1.0, {"aorta": 1.0})
+
+NORMALISED = [f"{name}{norm.suffix}" for norm in NORMS for name in changes.NORMALISED]
 
 
 def test_the_line_gives_every_quantity(limb_results: store.Results):

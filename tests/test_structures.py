@@ -288,6 +288,19 @@ def test_vessels_are_kept_for_later_steps(tmp_path: Path) -> None:
     assert np.array_equal(found.of_kind("vessel"), within(image, (10.0, -10.0, 0.0), 8.0))
 
 
+def test_what_lies_in_a_vessel_is_given_per_cm_of_it(tmp_path: Path) -> None:
+    """The sum of a named vessel stands per cm beside itself; other compartments and the total have no such row."""
+    folder, _ = nodules(tmp_path / "study", structures_mask="map.nii.gz", structures_names="names.csv")
+    names(folder / "names.csv", "label,name\n1,popliteal_artery_left\n2,fibula_left\n")
+    burden = pipeline.follow(folder).tables["burden"]
+    own = burden[burden["compartment"] == "popliteal_artery_left"].set_index("quantity")
+    # A ball of 8 mm is a stump of 16 mm.
+    per_cm = own["value"]["volume_mm3_per_cm"]
+    assert own["value"]["volume_mm3"] / per_cm == pytest.approx(1.6, abs=0.25)
+    assert own["unit"]["volume_mm3_per_cm"] == "mm3/cm"
+    assert set(burden.loc[burden["quantity"].str.endswith("_per_cm"), "compartment"]) == {"popliteal_artery_left"}
+
+
 def test_a_map_that_cannot_be_used_refuses_its_scan(tmp_path: Path) -> None:
     """It is a row of ``refused`` with its code, alike for ``check`` and a run; names without a map are a bad row."""
     folder, _ = nodules(tmp_path / "study", structures_mask="map.nii.gz")

@@ -128,7 +128,7 @@ def rows(patient_id: str, visited: list[Visited], lesions: pd.DataFrame, shown: 
             among = sum(("lesion_id" in other) == ("lesion_id" in subject) for other, _, _ in subjects)
             told = _of_lesion(before, after, how, among)
             if "compartment" in subject:
-                told += _of_norms(before, after, how, among)
+                told += _of_norms(before, after, how, among, str(subject["compartment"]))
             if subject.get("compartment") == "total":
                 told += _by_published(before, after, how)
             found += [{**about, **subject, **row} for row in told]
@@ -143,10 +143,12 @@ def _of_lesion(before: Amount, after: Amount, how: How, among: int) -> list[dict
     ]
 
 
-def _of_norms(before: Amount, after: Amount, how: How, among: int) -> list[dict[str, object]]:
-    """Return the verdicts on a sum per body surface and per growth."""
+def _of_norms(before: Amount, after: Amount, how: How, among: int, compartment: str) -> list[dict[str, object]]:
+    """Return the verdicts on a sum per body surface, per growth, and of a vessel per cm."""
     found = []
     for one, two in zip(how.norms[0], how.norms[1], strict=True):
+        if one.compartment not in ("", compartment):
+            continue
         verdicts = compared(_per(before, one), _per(after, two), how, among)
         for name in NORMALISED:
             identity = {"quantity": name + one.suffix, "unit": burden.UNITS[name] + one.unit}
