@@ -49,6 +49,12 @@ MODELS = (
 )
 """What ``calcitrack stats --model`` knows: the functions of ``monitor.stats``."""
 
+PLOTS = ("spaghetti", "forest", "waterfall", "agreement", "profile")
+"""What ``calcitrack plot`` draws: the functions of ``monitor.export.statplots``."""
+
+SUFFIXES = (".svg", ".png")
+"""How the name of a picture ends."""
+
 MORE = {"method": "auto", "covariance": "unstructured", "visit": "visit", "baseline": None}
 """What ``calcitrack stats --set`` takes: the method of a rate, and what ``mmrm`` asks; with what it is unless set."""
 
@@ -207,11 +213,42 @@ def stats_command(
         raise StudyError(f"--model must be one of {', '.join(MODELS)}; got {model!r}")
     try:
         data = pd.read_csv(table, dtype={"patient_id": str})
+        if data.empty:
+            raise ValueError(f"{table.name} must hold a row or more below its names; it has none")
         asked = {"arm": arm, "treated_from": treated_from, "reference": reference, "scale": scale}
         rows = _fitted(data, model, {**asked, **_set(more or [])})
     except (OSError, ValueError) as error:
         raise StudyError(str(error)) from None
     rows.to_csv(sys.stdout, index=False)
+
+
+@app.command("plot")
+def plot_command(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help=f"One of {', '.join(PLOTS)}.")],
+    table: Annotated[Path, typer.Argument(metavar="TABLE.csv", help="The columns that the picture needs.")],
+    out: Annotated[Path, typer.Option("-o", "--output", metavar="FILE.svg|FILE.png")],
+) -> None:
+    """Draw a table as a picture for a paper, SVG or PNG.
+
+    Columns: spaghetti and profile patient_id, years, value [, se, arm, unit]; forest patient_id, estimate, lo, hi
+    [, unit]; waterfall patient_id, change_pct [, detectable_pct, verdict, arm]; agreement first, second
+    [, patient_id, unit].
+    """
+    from monitor.export import statplots
+    from monitor.placing import placed
+
+    if kind not in PLOTS:
+        raise StudyError(f"KIND must be one of {', '.join(PLOTS)}; got {kind!r}")
+    if out.suffix.lower() not in SUFFIXES:
+        raise StudyError(f"the name of a picture must end in {' or '.join(SUFFIXES)}; got {out.name!r}")
+    try:
+        data = pd.read_csv(table, dtype={"patient_id": str, "arm": str})
+        drawn = statplots.KINDS[kind](data, kind=out.suffix.lower().removeprefix("."))
+    except (OSError, ValueError) as error:
+        raise StudyError(str(error)) from None
+    with placed(out.parent) as aside:
+        (aside / out.name).write_bytes(drawn)
+    console.print(str(out), highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -219,3 +219,8 @@ def test_coverage() -> None:
         truth = 1.959964 * 3 * sqrt(2)
         held.append([sd["lo"] <= 3 <= sd["hi"], upper["lo"] <= truth <= upper["hi"], not false_alarm])
     assert (np.abs(np.mean(held, axis=0) - 0.95) < 0.02).all(), np.mean(held, axis=0)
+
+
+def test_numbers_nearer_to_zero_than_any_unit_are_zero_with_a_note() -> None:
+    table = agreement.repeatability(pairs([1e-300, 2.0], [1.0, 3.0]))
+    assert table["note"].str.contains("1 first nearer to 0 than 1e-50 count as 0").all()

@@ -207,6 +207,17 @@ def test_every_model_can_be_asked(
     assert (found["estimate"].notna() | found["note"].notna()).all()
 
 
+def test_a_table_without_rows_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Names alone are no data: status 2, and nothing on standard output."""
+    (tmp_path / "table.csv").write_text("patient_id,years,value\n")
+    assert run(monkeypatch, "stats", str(tmp_path / "table.csv"), "--model", "half-life") == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "table.csv must hold a row" in err
+
+
 def test_what_a_model_is_set_to(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -220,3 +231,49 @@ def test_what_a_model_is_set_to(
     assert "AR(1)" in pd.read_csv(io.StringIO(capsys.readouterr().out))["method"].iloc[0]
     assert run(monkeypatch, *asked, "colour=red") == 2
     assert "method, covariance, visit, baseline" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "begins"), [("plot.svg", b"<?xml"), ("plot.PNG", b"\x89PNG")])
+def test_a_table_is_drawn(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str, begins: bytes
+) -> None:
+    """The suffix says what is written; the file is all that is left, and its name is told."""
+    table = tmp_path / "table.csv"
+    TRIAL.to_csv(table, index=False)
+    out = tmp_path / "made" / name
+    assert run(monkeypatch, "plot", "spaghetti", str(table), "-o", str(out)) == 0
+    assert out.read_bytes().startswith(begins)
+    assert [one.name for one in out.parent.iterdir()] == [name]
+    assert str(out) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "told"),
+    [
+        ("pie", "plot.svg", "spaghetti, forest, waterfall, agreement, profile; got 'pie'"),
+        ("spaghetti", "plot.pdf", "must end in .svg or .png; got 'plot.pdf'"),
+        ("forest", "plot.svg", "forest must be given the columns patient_id, estimate, lo, hi; got patient_id, arm"),
+    ],
+)
+def test_a_picture_that_cannot_be_drawn_leaves_the_old_one(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    kind: str,
+    name: str,
+    told: str,
+) -> None:
+    """Wrong usage: status 2, what was expected, and the file that stood there."""
+    TRIAL.to_csv(tmp_path / "table.csv", index=False)
+    (tmp_path / name).write_text("old")
+    assert run(monkeypatch, "plot", kind, str(tmp_path / "table.csv"), "-o", str(tmp_path / name)) == 2
+    assert told in capsys.readouterr().err
+    assert (tmp_path / name).read_text() == "old"
+    assert sorted(one.name for one in tmp_path.iterdir()) == sorted(["table.csv", name])
+
+
+def test_the_command_draws_all_that_can_be_drawn() -> None:
+    """The kinds of the help, which loads no step, are those that there are."""
+    statplots = importlib.import_module("monitor.export.statplots")
+    assert tuple(statplots.KINDS) == cli.PLOTS
+    assert tuple(f".{one}" for one in statplots.FORMATS) == cli.SUFFIXES

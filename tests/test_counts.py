@@ -285,3 +285,49 @@ def test_coverage(n: int, dispersion: float) -> None:
         truth = {("rate", "0"): 4.0, ("ratio", "1 / 0"): 0.5}
         held.append([term(found, *key)["lo"] <= value <= term(found, *key)["hi"] for key, value in truth.items()])
     assert (np.mean(held, axis=0) >= 0.91).all(), np.mean(held, axis=0)
+
+
+def test_equal_volumes_over_different_years() -> None:
+    """Hand: the ratio of the mean yearly amounts is that of the years where all amounts are equal, weights aside."""
+    data = patients([0] * 4, [1.6, 1.2, 1.0, 1.4], arm=list("ABAB"), value=0.5)
+    found = term(counts.new_volume(data), "mean_ratio")
+    assert found["lo"] < 1 < found["hi"]
+    assert found["estimate"] == pytest.approx(2.6 / 2.6, rel=0.05)
+
+
+def test_amounts_of_two_patients_far_apart_leave_the_ratio_open() -> None:
+    data = patients([0] * 3, 1.0, arm=list("ABB"), value=[1.0, 1e-12, 1e15])
+    found = term(counts.new_volume(data), "mean_ratio")
+    assert found["hi"] == inf
+    assert "no upper limit" in found["note"]
+
+
+def test_a_count_beyond_whole_numbers_is_refused() -> None:
+    with pytest.raises(ValueError, match="column count must hold 1e\\+12 at most; got 1e\\+20"):
+        counts.new_lesions(patients([1, 1e20]))
+
+
+def test_years_too_small_to_be_any_are_refused() -> None:
+    with pytest.raises(ValueError, match="column years must be above 0"):
+        counts.new_volume(patients([1, 2], 1e-300, value=1.0))
+
+
+def test_arms_without_an_order_are_refused() -> None:
+    with pytest.raises(ValueError, match="column arm must hold numbers or words, of one kind"):
+        counts.new_lesions(patients([1, 2], arm=[pd.Timestamp("2020-01-01"), 3]))
+
+
+def test_years_too_far_apart_have_no_ratio() -> None:
+    rng = np.random.default_rng(1)
+    data = patients([0] * 9, [1e20, *rng.uniform(1, 2, 8)], arm=list("ABABABABA"), value=rng.gamma(2, 10, 9))
+    found = term(counts.new_volume(data), "mean_ratio")
+    assert np.isfinite(found["estimate"]) or "no ratio" in found["note"]
+
+
+def test_a_share_of_none_starts_at_zero() -> None:
+    """Wilson's limits of none and of all are 0 and 1, without a rounding."""
+    for n in range(1, 40):
+        table = counts.responders(pd.DataFrame({"patient_id": range(n), "responder": False}))
+        assert term(table, "proportion")["lo"] == 0
+        table = counts.responders(pd.DataFrame({"patient_id": range(n), "responder": True}))
+        assert term(table, "proportion")["hi"] == 1

@@ -77,3 +77,34 @@ def test_what_holds_no_answer_says_why(change, why):
     found = stats.treatment_slope(change(cohort()), arm="arm", method="gee")
     assert np.isnan(found.lo)
     assert why in found.note
+
+
+def test_unequal_errors_weigh_the_rows():
+    """Oracle: the estimating equations of rows brought to one error, and Mancl and DeRouen's variance, in numpy."""
+    data = cohort().assign(se=np.random.default_rng(8).uniform(1, 5, 32))
+    found = stats.cohort_rate(data, method="gee")
+    weight = 1 / data["se"].to_numpy()
+    value, design = weight * data["value"], weight[:, None] * np.column_stack([np.ones(32), data["years"]])
+    parts, shared = np.arange(32).reshape(8, 4), 0.0
+    for _ in range(100):
+        inverse = np.linalg.inv((1 - shared) * np.eye(4) + shared)
+        bread = sum(design[rows].T @ inverse @ design[rows] for rows in parts)
+        beta = np.linalg.solve(bread, sum(design[rows].T @ inverse @ value[rows] for rows in parts))
+        apart = value.to_numpy() - design @ beta
+        crossed = sum(apart[rows].sum() ** 2 - (apart[rows] ** 2).sum() for rows in parts) / 2
+        shared = crossed / (len(parts) * 6 - 2) / (apart @ apart / 30)
+    meat = np.zeros((2, 2))
+    for rows in parts:
+        hat = design[rows] @ np.linalg.solve(bread, design[rows].T @ inverse)
+        pull = design[rows].T @ inverse @ np.linalg.solve(np.eye(4) - hat, apart[rows])
+        meat += np.outer(pull, pull)
+    covariance = np.linalg.inv(bread) @ meat @ np.linalg.inv(bread)
+    assert found.estimate == pytest.approx(beta[1], rel=1e-6)
+    assert found.se == pytest.approx(np.sqrt(covariance[1, 1]), rel=1e-6)
+
+
+@pytest.mark.parametrize("each", [2, 3, 4])
+def test_any_number_of_visits(each):
+    """Errors are given, and the visits of a patient need not be as many as the coefficients."""
+    data = cohort().groupby("patient_id").head(each)
+    assert np.isfinite(stats.treatment_slope(data, arm="arm", method="gee").lo)

@@ -333,3 +333,26 @@ def test_bad_tables(change, choices: dict, words: str):
     """Each rule that a table breaks is named, with what came."""
     with pytest.raises(ValueError, match=words):
         mmrm(change(made()), **choices)
+
+
+def test_a_baseline_that_nobody_has() -> None:
+    """No mean is printed where there is none, and the note counts the patients."""
+    found = mmrm(made().assign(base=np.nan), baseline="base")
+    assert found["note"].str.contains("8 patient\\(s\\) without base left out").all()
+    assert not found["note"].str.contains("nan").any()
+
+
+def test_arms_without_an_order_are_refused() -> None:
+    data = made()
+    first = data["patient_id"] == data["patient_id"].iloc[0]
+    mixed = data.assign(arm=[pd.Timestamp("2020-01-01") if one else 3 for one in first])
+    with pytest.raises(ValueError, match="column arm must hold numbers or words, of one kind"):
+        mmrm(mixed)
+
+
+def test_patients_who_never_change() -> None:
+    """Values that are the same at every visit leave no scatter within patients: refused or fitted, never a fault."""
+    for n in (3, 7, 12):
+        data = made(n=n, visits=4)
+        found = mmrm(data.assign(value=3.3 * data["patient_id"].str[1:].astype(float)))
+        assert (found["estimate"].notna() | (found["note"] != "")).all()

@@ -385,13 +385,13 @@ class TestCohort:
         assert trend.interval_kind == "none" or trend.lo < trend.estimate < trend.hi
 
     def test_patients_who_agree_by_chance(self) -> None:
-        """The interval of patients of equal slopes is not shorter than their errors alone allow."""
+        """The interval of patients of equal slopes is the t interval of their errors: the factor is no less than 1."""
         years = [0.0, 1.0, 2.0]
         rows = [
             visits([0.0, 1.0 + slip, 2.0], years, se=1.0, patient_id=name) for name, slip in (("a", 0.2), ("b", 0.3))
         ]
         trend = stats.cohort_rate(pd.concat(rows))
-        assert trend.hi - trend.estimate == pytest.approx(law.norm.ppf(0.975) / sqrt(2 * 2))
+        assert trend.hi - trend.estimate == pytest.approx(law.t.ppf(0.975, 1) / sqrt(2 * 2))
 
     def test_single_visits_are_counted_out(self) -> None:
         """A patient seen once holds no rate and is not counted."""
@@ -680,3 +680,66 @@ def test_coverage(design: str, n: int) -> None:
     fits = [DESIGNS[design](simulated(rng, n, design)) for _ in range(600)]
     assert all(np.isfinite(fit.lo) for fit in fits)
     assert 0.92 <= np.mean([fit.lo <= -0.25 <= fit.hi for fit in fits]) <= 0.98
+
+
+@pytest.mark.parametrize(
+    ("columns", "rule"),
+    [
+        ({"value": pd.Timestamp("2020-01-01")}, "column value must hold numbers; got datetime64"),
+        ({"years": pd.Timedelta("1D")}, "column years must hold numbers; got timedelta64"),
+        ({"value": 1 + 1j}, "column value must hold numbers; got complex"),
+        ({"value": [[1.0]] * 40}, "column value must hold numbers"),
+        ({"value": 1e300}, "column value must hold numbers between -1e\\+50 and 1e\\+50; got 1e\\+300"),
+        ({"se": 1e300}, "column se must hold numbers between"),
+        ({"arm": [["A"]] * 40}, "column arm must hold numbers or words"),
+        ({"arm": [pd.Timestamp("2020-01-01")] * 20 + [3] * 20}, "column arm must hold numbers or words, of one kind"),
+        ({"patient_id": [f"p{k // 5}\0" for k in range(40)]}, "patient_id must not end with a null character"),
+    ],
+)
+def test_what_is_no_number_is_refused_by_name(columns: dict[str, object], rule: str) -> None:
+    """Dates do not become nanoseconds, complex numbers lose nothing, and entries without an order are named."""
+    data = drawn(3).assign(**columns)
+    if "arm" in columns and isinstance(columns["arm"][0], pd.Timestamp):
+        data = data.assign(arm=data["patient_id"].map(lambda name: columns["arm"][0] if name % 2 else 3))
+    with pytest.raises(ValueError, match=rule):
+        stats.treatment_slope(data, arm="arm")
+
+
+@pytest.mark.parametrize("name", ["patient_id", "years", "value", "se", "arm"])
+def test_a_column_that_comes_twice_is_refused(name: str) -> None:
+    data = drawn(3)
+    with pytest.raises(ValueError, match=f"several came for {name}"):
+        stats.treatment_slope(pd.concat([data, data[[name]]], axis=1), arm="arm")
+
+
+def test_numbers_nearer_to_zero_than_any_unit_are_zero_with_a_note() -> None:
+    trend = stats.cohort_rate(drawn(3).assign(value=1e-300))
+    assert trend.estimate == 0
+    assert "40 value nearer to 0 than 1e-50 count as 0" in trend.note
+
+
+@pytest.mark.parametrize("method", ["auto", "two-stage", "mixed", "kenward-roger", "satterthwaite", "gee"])
+def test_no_patient_with_a_rate_has_a_note_by_every_method(method: str) -> None:
+    for columns in ({"years": np.nan}, {"years": 1.0}, {"value": np.nan}):
+        assert "no patient holds a rate" in stats.cohort_rate(drawn(3).assign(**columns), method=method).note
+        change = stats.treatment_slope(drawn(3).assign(**columns), treated_from="start", method=method)
+        assert "no patient holds a rate" in change.note
+
+
+def test_exact_lines_have_no_mixed_model() -> None:
+    """Without any scatter about parallel lines the variances are singular: two-stage, and the note says so."""
+    data = drawn(3, n=12).drop(columns="se")
+    trend = stats.cohort_rate(data.assign(value=3 * data["years"] + data["patient_id"]), method="mixed")
+    assert trend.estimate == pytest.approx(3, rel=1e-9)
+    assert "mixed model refused" in trend.note
+
+
+def test_errors_too_unequal_leave_too_few_visits() -> None:
+    data = visits([1.0, 2.0, 4.0, 9.0], se=[1e-8, 1e8, 1e-8, 1e8], start=1.0)
+    assert "too unequal" in stats.patient_trend(data, treated_from="start").note
+    assert stats.patient_trend(data).estimate == pytest.approx(1.5)
+
+
+def test_a_start_before_all_time_is_refused() -> None:
+    with pytest.raises(ValueError, match="a start must be a number of years"):
+        stats.patient_trend(visits([1.0, 2.0, 4.0], start=-inf), treated_from="start")

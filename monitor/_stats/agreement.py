@@ -149,6 +149,7 @@ def repeatability(pairs: pd.DataFrame) -> pd.DataFrame:
     patient, notes = _patients(pairs, known)
     if not known.all():
         notes = (*notes, f"{int((~known).sum())} pair(s) without first or second left out")
+    notes = (*notes, *series.vanished(pairs, "first", "second"))
     read = Pairs(first[known], second[known], patient, _unit(pairs), "absolute")
     scales = [read]
     low = int(((read.first <= 0) | (read.second <= 0)).sum())

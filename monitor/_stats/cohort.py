@@ -58,7 +58,7 @@ def after_start(data: pd.DataFrame, treated_from: str, *, scale: str, method: st
 
 def _contrasted(entries: list[object], reference: object, arm: str) -> tuple[object, object, list[object]]:
     """Return the arm compared, the arm that it is compared with, and all arms in order."""
-    levels = sorted(set(entries), key=lambda level: (isinstance(level, str), level))
+    levels = series.ordered(entries, arm)
     if len(levels) < 2:
         raise ValueError(f"column {arm} must name two arms or more; got {', '.join(map(str, levels)) or 'none'}")
     if reference is None:
@@ -72,6 +72,8 @@ def _contrasted(entries: list[object], reference: object, arm: str) -> tuple[obj
 def _fit(cohort: Series, terms: np.ndarray, groups: np.ndarray, contrast: np.ndarray, method: str) -> Trend:
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
+    if not len(cohort.ids):
+        return limits.nothing(cohort, "no patient holds a rate", method=two_stage.METHOD)
     chosen = _chosen(cohort, terms) if method == "auto" else method
     if chosen == "two-stage":
         return two_stage.fit(cohort, terms, groups, contrast)

@@ -8,6 +8,7 @@ number is NaN the note says why.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from math import exp, inf, isnan, log, nan, sqrt
@@ -146,9 +147,15 @@ def new_lesions(counts: pd.DataFrame, *, reference: object = None) -> pd.DataFra
     wrong = count[(count < 0) | (count != np.floor(count)) | ~np.isfinite(count)]
     if len(wrong):
         raise ValueError(f"column count must hold whole numbers, 0 or more; got {wrong[0]:g}")
+    if count.max() > _MOST:
+        raise ValueError(f"column count must hold {_MOST:g} at most; got {count.max():g}")
     rows = [row for arm in arms for row in _rates(arm, patients.of(arm))]
     rows += [row for arm in arms[1:] for row in _ratios(arm, arms[0], patients)]
     return table(rows, patients.notes)
+
+
+_MOST = 1e12
+"""Largest count of a patient: sums of larger ones are no whole numbers of a double any more."""
 
 
 def responders(data: pd.DataFrame, *, reference: object = None) -> pd.DataFrame:
@@ -248,6 +255,7 @@ def read(data: pd.DataFrame, numbers: tuple[str, ...], *, reference: object) -> 
     notes = [
         f"{int((~known).sum())} patient(s) without {' or '.join(numbers)} left out" if not known.all() else "",
         f"{int((known & ~kept).sum())} patient(s) without arm left out" if (known & ~kept).any() else "",
+        *series.vanished(data, *numbers),
     ]
     if not kept.any():
         raise ValueError(f"data must hold one patient or more with {', '.join(numbers)} and arm; got none")
@@ -265,7 +273,7 @@ def _arms(data: pd.DataFrame, reference: object) -> tuple[np.ndarray, list[str]]
             raise ValueError(f"reference needs the column arm; got reference={reference!r} without it")
         return np.full(len(data), ALL, dtype=object), [ALL]
     missing = data["arm"].isna().to_numpy(bool)
-    levels = sorted(set(data["arm"][~missing]), key=lambda level: (isinstance(level, str), level))
+    levels = series.ordered(data["arm"][~missing], "arm")
     ordered = sorted(dict.fromkeys(map(str, levels)), key=lambda level: level != str(reference))
     return np.where(missing, "", data["arm"].map(str).to_numpy(dtype=object)), ordered
 
@@ -538,7 +546,9 @@ def _ratio_limits(lack: Callable[[float], float], mine: float, other: float, exa
 def _share(arm: str, term: str, some: int, n: int) -> Row:
     lo, hi = proportion.proportion_confint(some, n, alpha=1 - limits.CONFIDENCE, method="wilson")
     note = f"{some} of {n} patient(s)"
-    return Row(arm, term, some / n, max(float(lo), 0.0), min(float(hi), 1.0), nan, "1", "binomial", "wilson", n, note)
+    # Rounding leaves the limit of none, and of all, a hair off.
+    ends = (max(float(lo), 0.0) if some else 0.0, min(float(hi), 1.0) if some < n else 1.0)
+    return Row(arm, term, some / n, *ends, nan, "1", "binomial", "wilson", n, note)
 
 
 def _shares(arm: str, group: Group) -> Iterator[Row]:
@@ -572,10 +582,10 @@ def _two_parts(arm: str, group: Group, unit: str) -> Iterator[Row]:
         why = "no patient with any new volume"
         yield Row(arm, "geometric_mean_of_any", nan, nan, nan, nan, unit, "mean of logs", "none", 0, why)
         return
-    estimate, lo, hi = (float(np.exp(number)) for number in (logs.estimate, logs.lo, logs.hi))
+    estimate, lo, hi = (_exp(number) for number in (logs.estimate, logs.lo, logs.hi))
     kind = "log_t" if logs.interval_kind == "t" else "none"
     yield replace(
-        logs,
+        logs.noting("no upper limit" if hi == inf else ""),
         term="geometric_mean_of_any",
         estimate=estimate,
         lo=lo,
@@ -647,9 +657,33 @@ def _tweedie_ratio(arm: str, reference: str, patients: Group) -> Row:
     design = np.column_stack([np.ones(n), np.arange(n) < first])
     family = sm.families.Tweedie(link=sm.families.links.Log(), var_power=TWEEDIE_POWER)
     # Amounts near 1: the start values and the tolerance of the fit have no unit.
-    fit = sm.GLM(value / value.mean(), design, family=family, offset=np.log(years)).fit(scale="X2")
+    # The start of statsmodels, halfway to the mean, fits equal amounts exactly, and divides by their scatter.
+    yearly = [
+        total / float(one.number["years"].sum()) / float(value.mean()) for total, one in zip(sums, pair, strict=True)
+    ]
+    start = [log(yearly[1]), log(yearly[0] / yearly[1])]
+    model = sm.GLM(value / value.mean(), design, family=family, offset=np.log(years))
+    try:
+        with warnings.catch_warnings():
+            # What runs away is refused below, and is no warning to who asked.
+            warnings.simplefilter("ignore")
+            fit = model.fit(start_params=start, scale="X2")
+    except (ValueError, np.linalg.LinAlgError):
+        return blank.noting("no ratio: amounts or years are too far apart for the fit")
+    if not np.isfinite([fit.params[1], fit.bse[1]]).all():
+        return blank.noting("no ratio: the fit has no finite answer")
     estimate, se, df = float(fit.params[1]), float(fit.bse[1]), n - 2
     half = float(stats.t.ppf(1 - TAIL, df)) * se
     p_value = 2 * float(stats.t.sf(abs(estimate) / se, df))
-    lo, hi = exp(estimate - half), exp(estimate + half)
-    return replace(blank, estimate=exp(estimate), lo=lo, hi=hi, p_value=p_value, interval_kind="log_t")
+    ratio, lo, hi = (_exp(number) for number in (estimate, estimate - half, estimate + half))
+    found = replace(blank, estimate=ratio, lo=lo, hi=hi, p_value=p_value, interval_kind="log_t")
+    return found.noting("no upper limit" if hi == inf else "")
+
+
+def _exp(number: float) -> float:
+    """Return the exponential, inf where it is beyond the largest double."""
+    return inf if number > _LARGEST_LOG else exp(number)
+
+
+_LARGEST_LOG = 700.0
+"""Log that a double can still hold the exponential of."""

@@ -39,8 +39,9 @@ def fit(series: Series, terms: np.ndarray, groups: np.ndarray, contrast: np.ndar
         )
         return limits.nothing(series, why, method=METHOD)
     value = (series.value - series.value.mean()) / np.std(series.value)
-    known = None if series.se is None else (series.se.min() / series.se) ** 2
-    model = sm.GEE(value, design, groups=series.patient, cov_struct=sm.cov_struct.Exchangeable(), weights=known)
+    # The weights of GEE would enter the variance by coefficient instead of by row: the rows are brought to one error.
+    root = np.ones(len(value)) if series.se is None else series.se.min() / series.se
+    model = sm.GEE(root * value, root[:, None] * design, groups=series.patient, cov_struct=sm.cov_struct.Exchangeable())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         result = model.fit(cov_type="bias_reduced")

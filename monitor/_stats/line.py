@@ -39,6 +39,8 @@ def bent(years: np.ndarray, start_years: np.ndarray) -> np.ndarray:
     >>> bent(np.array([0.0, 3.0]), np.array([1.0, 1.0])).tolist()
     [[0.0, 0.0], [3.0, 2.0]]
     """
+    if np.isneginf(start_years).any():
+        raise ValueError("a start must be a number of years, or empty where there is none; got -inf")
     return np.column_stack([years, np.nan_to_num(np.maximum(years - start_years, 0.0))])
 
 
@@ -79,6 +81,9 @@ _ROUNDING = 1e-24
 
 
 def _known_errors(series: Series, design: np.ndarray, se: np.ndarray) -> Trend:
+    if np.linalg.matrix_rank(design / se[:, None]) < design.shape[1]:
+        why = f"errors of {se.min():.3g} to {se.max():.3g} are too unequal: the visits with small ones hold no number"
+        return limits.nothing(series, why, method="WLS, known errors")
     # Weights are absolute: the default of WLS would rescale them by the scatter of three or four visits.
     fit = sm.WLS(series.value, design, weights=1 / se**2).fit(cov_type="fixed scale")
     note = ["the interval holds the given errors only, not repositioning or biology"]

@@ -202,7 +202,10 @@ def _one(problem: _Problem, contrast: np.ndarray, optimiser: str) -> tuple[_Answ
     # At the edge the gradient is that of a nearly singular inverse: two optimisers must agree, that is all.
     if not singular and not gradient <= _GRADIENT:
         return None, [*troubles, f"{optimiser}: gradient {gradient:.2g}"]
-    se = _contrast_se(problem, np.asarray(result.cov_re), float(result.scale), contrast)
+    try:
+        se = _contrast_se(problem, np.asarray(result.cov_re), float(result.scale), contrast)
+    except np.linalg.LinAlgError:
+        return None, [*troubles, f"{optimiser}: the variances are singular"]
     estimate = float(contrast @ np.asarray(result.fe_params))
     if not np.all(np.isfinite([estimate, se, result.llf])) or se <= 0:
         return None, [*troubles, f"{optimiser}: no finite answer"]

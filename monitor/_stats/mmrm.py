@@ -16,7 +16,7 @@ import pandas as pd
 
 from monitor._stats import limits, reml
 from monitor._stats.mixed import NotFittedError
-from monitor._stats.series import Series, number, per_patient, require
+from monitor._stats.series import Series, number, ordered, per_patient, require, vanished
 from monitor.types import Trend
 
 FALLBACKS: dict[str, tuple[str, ...]] = {
@@ -167,6 +167,7 @@ def _read(data: pd.DataFrame, *, arm: str, visit: str, baseline: str | None) -> 
     order = np.lexsort((_places(rows[visit], visits), patient))
     se, se_notes = _errors(data, known)
     notes = [f"{int((~known).sum())} row(s) without a value left out"] if not known.all() else []
+    notes += vanished(data, "value", "se", "years")
     series = Series(
         ids=tuple(map(str, ids)),
         patient=patient[order],
@@ -245,7 +246,7 @@ def _arms(data: pd.DataFrame, arm: str, ids: tuple[str, ...]) -> tuple[tuple[obj
     if arm not in data:
         return ("all",), np.zeros(len(ids), int)
     entries = per_patient(data.dropna(subset=[arm]), arm)
-    arms = tuple(sorted(set(entries.values()), key=lambda level: (isinstance(level, str), level)))
+    arms = tuple(ordered(entries.values(), arm))
     if not arms:
         raise ValueError(f"column {arm} must name the arm of each patient; it is empty")
     return arms, np.array([arms.index(entries[name]) if name in entries else -1 for name in ids], int)
@@ -267,7 +268,9 @@ def _with_baseline(cells: _Cells, data: pd.DataFrame, baseline: str | None) -> _
     covariate = np.array([entries.get(name, np.nan) for name in cells.series.ids], float)
     told = np.isfinite(covariate)
     kept = replace(cells, baseline=covariate).keep(told, f"{int((~told).sum())} patient(s) without {baseline} left out")
-    mean = float(covariate[told].mean()) if told.any() else np.nan
+    if not told.any():
+        return _without_single(kept)
+    mean = float(covariate[told].mean())
     # Those left out may leave an arm with one patient.
     return _without_single(
         replace(kept, series=kept.series.noting(f"LS means at {baseline} {mean:.4g}"), baseline=covariate[told] - mean)

@@ -306,7 +306,7 @@ def _inverse_information(moved: Sensitivity, information: str) -> tuple[np.ndarr
     chosen = moved.observed if information == "observed" else moved.expected
     if not len(chosen):
         return chosen, information
-    unit = np.sqrt(np.diag(moved.expected))
+    unit = np.sqrt(np.maximum(np.diag(moved.expected), 0.0))
     unit = np.where(unit > 0, unit, 1.0)
     values, vectors = np.linalg.eigh(chosen / np.outer(unit, unit))
     told = values > _FLAT * values[-1]
@@ -947,7 +947,10 @@ class _Model:
         whitened = self._whitened(natural)
         if whitened is None:
             return None
-        value, moments = self._moments(natural, whitened)
+        try:
+            value, moments = self._moments(natural, whitened)
+        except np.linalg.LinAlgError:
+            return None
         rows, n = self.scaled.rows, len(theta)
         slopes = self._split(moments.slope)
         jacobian, curvature, at = np.zeros((n, n)), np.zeros((n, n)), 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +10,9 @@ import pandas as pd
 
 ROOTS = {"sqrt": 2, "cbrt": 3}
 """Scales that are roots, and which; at 0 their delta method has no limit (see ``_root_se``)."""
+
+SMALLEST, LARGEST = 1e-50, 1e50
+"""Sizes of a number beyond which squares of ratios leave the range of doubles; no unit of ours comes near."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,7 @@ def read(data: pd.DataFrame, *, scale: str = "absolute", one_patient: bool = Fal
     years, value = number(data, "years"), number(data, "value")
     known = np.isfinite(years) & np.isfinite(value)
     notes = [f"{int((~known).sum())} row(s) without years or value left out"] if not known.all() else []
+    notes += vanished(data, "years", "value", "se")
     se, se_notes = _errors(data, known)
     value, se, usable, scale_notes = SCALES[scale](value[known], se)
     order = np.lexsort((value, years[known][usable], names[known][usable]))
@@ -124,7 +128,11 @@ def per_patient(data: pd.DataFrame, column: str) -> dict[str, object]:
         If the column is missing, or a patient has two different entries.
     """
     require(data, ("patient_id", column))
-    pairs = pd.DataFrame({"patient": data["patient_id"].map(str), "entry": data[column]}).drop_duplicates()
+    pairs = pd.DataFrame({"patient": data["patient_id"].map(str), "entry": data[column]})
+    try:
+        pairs = pairs.drop_duplicates()
+    except TypeError as error:
+        raise ValueError(f"column {column} must hold numbers or words: {error}") from error
     twice = pairs["patient"][pairs["patient"].duplicated()].unique()
     if len(twice):
         raise ValueError(f"column {column} must be one entry per patient; {', '.join(twice[:5])} have several")
@@ -132,18 +140,64 @@ def per_patient(data: pd.DataFrame, column: str) -> dict[str, object]:
 
 
 def require(data: pd.DataFrame, columns: tuple[str, ...]) -> None:
-    """Raise a ValueError that names the columns that are missing."""
+    """Raise a ValueError that names the columns that are missing or come twice."""
+    twice = data.columns[data.columns.duplicated()].unique()
+    if len(twice):
+        raise ValueError(f"data must have one column of a name; several came for {', '.join(map(str, twice))}")
     missing = [name for name in columns if name not in data]
     if missing:
         raise ValueError(f"data must have the columns {', '.join(columns)}; got {', '.join(map(str, data.columns))}")
 
 
 def number(data: pd.DataFrame, column: str) -> np.ndarray:
-    """Return a column as floats, shape (N,); anything that is no number raises a ValueError."""
+    """Return a column as floats, shape (N,); anything that is no number raises a ValueError.
+
+    A number nearer to 0 than ``SMALLEST`` becomes 0 (``vanished`` counts them); one beyond ``LARGEST`` is refused.
+    """
+    read = _number(data, column)
+    size = np.abs(read)
+    wrong = read[np.isfinite(read) & (size > LARGEST)]
+    if len(wrong):
+        raise ValueError(f"column {column} must hold numbers between -{LARGEST:g} and {LARGEST:g}; got {wrong[0]:g}")
+    return np.where(size < SMALLEST, 0.0, read)
+
+
+def vanished(data: pd.DataFrame, *columns: str) -> list[str]:
+    """Return a note for each column with numbers so near to 0 that ``number`` makes them 0."""
+    sizes = {name: np.abs(_number(data, name)) for name in columns if name in data}
+    counts = {name: int(((size > 0) & (size < SMALLEST)).sum()) for name, size in sizes.items()}
+    return [f"{n} {name} nearer to 0 than {SMALLEST:g} count as 0" for name, n in counts.items() if n]
+
+
+def _number(data: pd.DataFrame, column: str) -> np.ndarray:
+    kind = data[column].dtype
+    # A time would become its nanoseconds, and a complex number lose half of itself.
+    if kind.kind in "mMc" or isinstance(kind, pd.PeriodDtype | pd.DatetimeTZDtype):
+        raise ValueError(f"column {column} must hold numbers; got {kind}")
     try:
-        return pd.to_numeric(data[column]).to_numpy(dtype=float, na_value=np.nan)
+        read = pd.to_numeric(data[column])
     except (TypeError, ValueError) as error:
         raise ValueError(f"column {column} must hold numbers: {error}") from error
+    if read.dtype.kind in "mMc":
+        raise ValueError(f"column {column} must hold numbers; got {read.dtype}")
+    try:
+        return read.to_numpy(dtype=float, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"column {column} must hold numbers: {error}") from error
+
+
+def ordered(entries: Iterable[object], column: str) -> list[object]:
+    """Return the different entries of a column in order, numbers before words.
+
+    Raises
+    ------
+    ValueError
+        If they have no order, such as dates and numbers together.
+    """
+    try:
+        return sorted(set(entries), key=lambda level: (isinstance(level, str), level))
+    except TypeError as error:
+        raise ValueError(f"column {column} must hold numbers or words, of one kind: {error}") from error
 
 
 def _patients(data: pd.DataFrame, *, one_patient: bool) -> np.ndarray:
@@ -153,6 +207,8 @@ def _patients(data: pd.DataFrame, *, one_patient: bool) -> np.ndarray:
     if data["patient_id"].isna().any():
         raise ValueError(f"every row must name its patient; {int(data['patient_id'].isna().sum())} have no patient_id")
     names = data["patient_id"].map(str).to_numpy(dtype=str)
+    if (names != data["patient_id"].map(str).to_numpy(dtype=object)).any():
+        raise ValueError("patient_id must not end with a null character; got one that does")
     if one_patient and len(np.unique(names)) > 1:
         raise ValueError(f"data must be of one patient; got {len(np.unique(names))}: {', '.join(np.unique(names)[:5])}")
     return names
