@@ -213,8 +213,6 @@ def stats_command(
         raise StudyError(f"--model must be one of {', '.join(MODELS)}; got {model!r}")
     try:
         data = pd.read_csv(table, dtype={"patient_id": str})
-        if data.empty:
-            raise ValueError(f"{table.name} must hold a row or more below its names; it has none")
         asked = {"arm": arm, "treated_from": treated_from, "reference": reference, "scale": scale}
         rows = _fitted(data, model, {**asked, **_set(more or [])})
     except (OSError, ValueError) as error:
@@ -292,6 +290,9 @@ def demo(
 def _fitted(data: pd.DataFrame, model: str, asked: dict[str, Any]) -> pd.DataFrame:
     """Return the rows of a model; ``asked`` are the options by name, and each model takes its own."""
     from monitor import stats
+
+    if data.empty:
+        raise ValueError("the table must hold a row or more below its names; it has none")
 
     def given(*names: str) -> dict[str, Any]:
         return {name: asked[name] for name in names}
