@@ -318,7 +318,7 @@ def _tables(
     baselines = {group.patient.patient_id: group.baseline for group in reversed(groups)}
     found["patients"] = _patients(study, baselines)
     found["events"] = _events(study, baselines)
-    found["trends"] = stats.trends(found["burden"], found["patients"], events=found["events"])
+    found["trends"] = stats.trends(found["burden"], found["patients"], events=found["events"], lineage=found["lineage"])
     rows = pd.concat([study.refused, tables.check(pd.DataFrame(refused), "refused")], ignore_index=True)
     found["refused"] = tables.check(rows, "refused")
     return found

@@ -610,6 +610,25 @@ class TestTable:
         whole = stats.trends(burden_table(data), patients_table(data), events=earlier)
         assert whole["n_visits"].sum() > found["n_visits"].sum()
 
+    def test_new_lesions_are_counted_per_year(self) -> None:
+        """Closed form: three new lesions in 4 patients followed for 2 years each; what a baseline shows is not new."""
+        data = pd.concat(
+            [visits([1.0, 2.0, 3.0], [0.0, 1.0, 2.0], patient_id=n, arm="AB"[n % 2], se=1.0) for n in range(4)]
+        )
+        data = data.assign(start=np.nan, visit_id=[f"V{n}" for n in (0, 1, 2)] * 4)
+        burden = burden_table(data).assign(visit_id=data["visit_id"].to_numpy())
+        rows = [("1", "V1", 7, "new"), ("1", "V2", 8, "new"), ("3", "V2", 4, "new"), ("0", "V0", 1, "new")]
+        rows += [("0", "V1", 2, "first_seen"), ("0", "V2", 2, "resolved")]
+        lineage = pd.DataFrame(rows, columns=["patient_id", "visit_id", "lesion_id", "kind"])
+        found = stats.trends(burden, patients_table(data), lineage=tables.check(lineage, "lineage"))
+        own = found[found["quantity"] == "n_new_lesions"]
+        assert own["term"].tolist() == ["rate", "rate", "rate", "ratio_of_rates"]
+        assert own["arm"].fillna("").tolist()[:3] == ["", "A", "B"]
+        assert own["estimate"].tolist()[:3] == pytest.approx([3 / 8, 0.0, 3 / 4])
+        assert own["unit"].tolist() == ["1/a", "1/a", "1/a", "1"]
+        assert (own["lo"].iloc[:3] <= own["estimate"].iloc[:3]).all()
+        assert stats.trends(burden, patients_table(data))["quantity"].ne("n_new_lesions").all()
+
     def test_surgery_and_rules_are_noted(self) -> None:
         """A surgery between the visits, and a second rule, are told."""
         data = drawn(23, n=2)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from monitor import tables
-from monitor._stats import cohort, curves, limits, line, series
+from monitor._stats import cohort, counts, curves, limits, line, series
 from monitor.types import Trend
 
 QUANTITIES = ("volume_mm3", "excess_hu_mm3", "mass_mg", "agatston")
@@ -26,7 +26,13 @@ _FIXED = {"scale": "absolute", "time_origin": "baseline"}
 """What every row says."""
 
 
-def trends(burden: pd.DataFrame, patients: pd.DataFrame, *, events: pd.DataFrame | None = None) -> pd.DataFrame:
+def trends(
+    burden: pd.DataFrame,
+    patients: pd.DataFrame,
+    *,
+    events: pd.DataFrame | None = None,
+    lineage: pd.DataFrame | None = None,
+) -> pd.DataFrame:
     """Return table ``trends`` of a study: rates of every patient and of the cohort, in every compartment.
 
     Parameters
@@ -38,13 +44,16 @@ def trends(burden: pd.DataFrame, patients: pd.DataFrame, *, events: pd.DataFrame
     events : DataFrame, optional
         Table ``events``: a surgery between a patient's visits closes the series there: what was taken out did not
         dissolve. Later visits are left out of every rate, and the patient's note counts them.
+    lineage : DataFrame, optional
+        Table ``lineage``: new lesions after the baseline are counted per patient-year.
 
     Returns
     -------
     DataFrame
         Table ``trends``. Terms: rate; level (of the line at the baseline, total only); half_life (of a decline to a
         plateau, total only, years); change_of_rate (after the start, where a patient has two visits on each
-        side of it, a cohort two patients with a start); difference_of_rate (between the arms named in ``arm``).
+        side of it, a cohort two patients with a start); difference_of_rate (between the arms named in ``arm``); of
+        quantity ``n_new_lesions`` the cohort's rate and the ratio_of_rates between arms.
         Where the data hold no number, the row is there, with the reason in its note.
     """
     rows = _amounts(burden, patients)
@@ -53,6 +62,7 @@ def trends(burden: pd.DataFrame, patients: pd.DataFrame, *, events: pd.DataFrame
     for _, amounts in rows.groupby(["quantity", "compartment", "unit"], sort=True):
         found += [row for _, one in amounts.groupby("patient_id", sort=True) for row in _of_patient(one)]
         found += list(_of_cohort(_open(amounts)))
+    found += list(_of_new(rows, tables.empty("lineage") if lineage is None else tables.check(lineage, "lineage")))
     return tables.check(pd.DataFrame(found), "trends")
 
 
@@ -138,6 +148,42 @@ def _of_arms(rows: pd.DataFrame) -> Iterator[dict[str, object]]:
         pair = rows[rows["arm"].isin([arms[0], arm]).to_numpy(bool)]
         difference = cohort.between_arms(pair, "arm", reference=arms[0], scale="absolute", method="auto")
         yield _row(rows, difference, "difference_of_rate", level="cohort", arm=f"{arm} - {arms[0]}")
+
+
+def _of_new(rows: pd.DataFrame, lineage: pd.DataFrame) -> Iterator[dict[str, object]]:
+    """Yield the cohort's rate of new lesions a year after the baseline, and by arm where two hold two patients each."""
+    if rows.empty or lineage.empty:
+        return
+    seen = rows.drop_duplicates(["patient_id", "visit_id"])
+    years = seen.set_index(["patient_id", "visit_id"])["years"]
+    events = lineage[lineage["kind"].eq("new").fillna(False).to_numpy(bool)]
+    when = years.reindex(pd.MultiIndex.from_frame(events[["patient_id", "visit_id"]])).to_numpy(float)
+    count = events[when > 0].groupby("patient_id").size()
+    people = seen.groupby("patient_id").agg(years=("years", "max"), arm=("arm", "first"), visits=("visit_id", "size"))
+    people = people[people["years"] > 0].assign(count=lambda one: count.reindex(one.index).fillna(0).astype(int))
+    people = people.reset_index()
+    if len(people) < COHORT:
+        return
+    sizes = people.groupby("arm").size()
+    arms = sizes.index[sizes >= COHORT]
+    parts = [people.drop(columns="arm"), people[people["arm"].isin(arms)].assign(arm=people["arm"].astype(str))]
+    for part in parts[: 2 if len(arms) > 1 else 1]:
+        told = counts.new_lesions(part)
+        for row in told[told["term"].isin(_NEW)].to_dict("records"):
+            kept = {
+                name: row[name] for name in ("estimate", "lo", "hi", "p_value", "interval_kind", "n_patients", "note")
+            }
+            place = {"level": "cohort", "quantity": "n_new_lesions", "compartment": WHOLE, **_FIXED}
+            arm = None if row["arm"] == "all" else row["arm"]
+            about = {"model": row["method"], "term": _NEW[row["term"]], "unit": "1/a" if row["term"] == "rate" else "1"}
+            yield {**place, **kept, **about, "arm": arm, "n_visits": int(part["visits"].sum())}
+
+
+COHORT = 2
+"""Patients from which a cohort, or an arm, has a rate."""
+
+_NEW = {"rate": "rate", "ratio": "ratio_of_rates"}
+"""Terms of ``counts.new_lesions`` that stand in the table, and their names there."""
 
 
 def _row(rows: pd.DataFrame, trend: Trend, term: str, **place: object) -> dict[str, object]:
