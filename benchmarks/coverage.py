@@ -1,12 +1,15 @@
-"""Do 95 % intervals of a change of rate hold the truth: simulated trials of five to thirty patients.
+"""Do 95 % intervals hold the truth: simulated trials of five to thirty patients, and single patients.
 
-``python -m benchmarks.coverage [--trials N] [--plain N] [--first SEED] [--workers N]``
+``python -m benchmarks.coverage [trials|patient] [--trials N] [--plain N] [--first SEED] [--workers N]``
 
-Trials as in the reference's section 4: log volumes, SD between patients 0.8, of slopes 0.15 a year, 3 to 6 irregular
-visits in two years, SE of a visit 0.02 to 0.12, scatter beyond it 0.05. Two parallel arms, or one arm with a start of
-its own for each patient (SD of the change 0.15). The default is asked with the given SEs (``known``: they hold all
-scatter) and with SEs that leave the biological scatter out (``not known``), with a true effect of -0.25 a year and with
-none; beside it plain statsmodels (MixedLM, random intercept and slope, z limits) on the first trials of each cell.
+Section ``patient``: one patient of 3 to 8 visits, SEs that hold all scatter: rate per year; and a decline with a
+half-life of three months to a plateau of 20 %, SE of 5 % (and 1 of 100): half-life.
+
+Section ``trials``: as in the reference's section 4: log volumes, SD between patients 0.8, of slopes 0.15 a year, 3 to 6
+irregular visits in two years, SE of a visit 0.02 to 0.12, scatter beyond it 0.05. Two parallel arms, or one arm with a
+start of its own for each patient (SD of the change 0.15). The default is asked with the given SEs (``known``: they hold
+all scatter) and with SEs that leave the biological scatter out (``not known``), with a true effect of -0.25 a year and
+with none; beside it plain statsmodels (MixedLM, random intercept and slope, z limits) on the first trials of each cell.
 """
 
 from __future__ import annotations
@@ -96,14 +99,41 @@ def _plain(data: pd.DataFrame, design: str) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def one_patient(cell: tuple[str, int], _: int, seed: int) -> dict[str, object]:
+    """Return what is said of one patient's rate or half-life."""
+    what, visits = cell
+    rng = np.random.default_rng([seed, visits, len(what)])
+    if what == "rate":
+        years = np.sort(rng.uniform(0, YEARS, visits))
+        se = rng.uniform(*SE_RANGE, visits)
+        truth, value = 0.3, 5 + 0.3 * years + rng.normal(0, se)
+        found = stats.patient_trend(pd.DataFrame({"years": years, "value": value, "se": se}))
+    else:
+        years = np.linspace(0, 1.0 if visits > LONG_FROM else 0.5, visits)
+        mean = 100 * (PLATEAU + (1 - PLATEAU) * 0.5 ** (years / HALF_LIFE))
+        se = 0.05 * mean + 1
+        truth = HALF_LIFE
+        found = stats.half_life(pd.DataFrame({"years": years, "value": mean + rng.normal(0, se), "se": se}))
+    closed = bool(np.isfinite([found.lo, found.hi]).all() and (what == "rate" or found.lo > 0))
+    return {"held": found.lo <= truth <= found.hi, "none": np.isnan(found.lo), "closed": closed}
+
+
+HALF_LIFE, PLATEAU, LONG_FROM = 0.25, 0.2, 5
+"""Years; share of the start that stays; visits beyond which a course lasts a year, and below half of one."""
+
+
 def main() -> None:
     """Print a row a cell."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("section", nargs="?", choices=("trials", "patient"), default="trials")
     parser.add_argument("--trials", type=int, default=2000, help="of each cell")
     parser.add_argument("--plain", type=int, default=200, help="of them by plain statsmodels too")
     parser.add_argument("--first", type=int, default=FIRST_SEED, help="first seed")
     parser.add_argument("--workers", type=int, default=2)
     said = parser.parse_args()
+    if said.section == "patient":
+        _print_patients(said)
+        return
     cells = [(*cell, effect, known) for cell, effect, known in product(CELLS, (EFFECT, NO_EFFECT), (True, False))]
     rows = []
     with ProcessPoolExecutor(said.workers) as pool:
@@ -113,6 +143,22 @@ def main() -> None:
             work = partial(one_trial, cell, said.first + said.plain)
             found = pd.DataFrame(pool.map(work, seeds, chunksize=25))
             rows.append(_summed(cell, found, time.perf_counter() - started))
+    print(pd.DataFrame(rows).to_string(index=False))
+
+
+def _print_patients(said: argparse.Namespace) -> None:
+    rows = []
+    with ProcessPoolExecutor(said.workers) as pool:
+        for cell in product(("rate", "half-life"), (3, 4, 5, 8)):
+            seeds = range(said.first, said.first + said.trials)
+            found = pd.DataFrame(pool.map(partial(one_patient, cell, 0), seeds, chunksize=25))
+            told = found[~found["none"].astype(bool)]
+            shares = {
+                "held %": told["held"].mean(),
+                "closed %": told["closed"].mean(),
+                "refused %": found["none"].mean(),
+            }
+            rows.append({"what": cell[0], "visits": cell[1], **{n: round(100 * v, 1) for n, v in shares.items()}})
     print(pd.DataFrame(rows).to_string(index=False))
 
 
