@@ -108,8 +108,8 @@ def _of_patient(every: pd.DataFrame) -> Iterator[dict[str, object]]:
     if rows["compartment"].iloc[0] == WHOLE:
         yield _row(rows, line.level(one), "level", **place)
         halved = curves.half_life(rows)
-        # Most courses are no decline: what has no half-life needs no row to say so.
-        if np.isfinite(halved.estimate):
+        # Most courses are no decline, or bound it on neither side: what says nothing needs no row.
+        if np.isfinite(halved.estimate) and (halved.lo > 0 or np.isfinite(halved.hi)):
             yield _row(rows, halved, "half_life", **place)
     start = float(rows["treated_from_years"].iloc[0])
     after = int((one.years > start).sum())

@@ -494,12 +494,13 @@ def _trend_row(row: dict[str, Any]) -> list[Cell]:
     scale = "" if pd.isna(row["scale"]) or row["scale"] == "absolute" else f"{row['scale']} scale"
     kind = "" if pd.isna(row["interval_kind"]) else f"limits: {str(row['interval_kind']).replace('_', ' ')}"
     note = "" if pd.isna(row["note"]) else str(row["note"])
-    value = words.amount(row["estimate"], row["unit"], sign=True)
+    sign = row["term"] not in words.UNSIGNED
+    value = words.amount(row["estimate"], row["unit"], sign=sign)
     return [
         Cell(words.quantity_name(words.text(row["quantity"])), scale),
         Cell(where),
         Cell(term),
-        Cell(value, words.limits(row["lo"], row["hi"], row["unit"], sign=True)),
+        Cell(value, words.limits(row["lo"], row["hi"], row["unit"], sign=sign)),
         Cell(words.probability(row["p_value"])),
         Cell(words.text(row["n_visits"])),
         Cell(words.text(row["model"]), "; ".join(filter(None, [kind, note]))),

@@ -40,11 +40,25 @@ __all__ = [
     "years",
 ]
 
-UNITS = {"mm3": (1.0, "mm³"), "HU mm3": (1000.0, "HU·cm³"), "mm2": (1.0, "mm²"), "1": (1.0, "")}
+UNITS = {
+    "mm3": (1.0, "mm³"),
+    "HU mm3": (1000.0, "HU·cm³"),
+    "mm2": (1.0, "mm²"),
+    "a": (1.0, "years"),
+    "1": (1.0, ""),
+}
 """How the units of the tables are printed, and what a number is divided by for that."""
 
-TERMS = {"rate": "rate", "change_of_rate": "change of rate at the start of treatment", "level": "level at the origin"}
+TERMS = {
+    "rate": "rate",
+    "change_of_rate": "change of rate at the start of treatment",
+    "level": "level at the baseline",
+    "half_life": "half-life",
+}
 """What an estimate is, as it is printed."""
+
+UNSIGNED = ("level", "half_life")
+"""Terms that are amounts, no changes: printed without a plus."""
 
 
 def text(value: Any) -> str:
