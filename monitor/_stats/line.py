@@ -25,7 +25,9 @@ def rate(series: Series) -> Trend:
 def level(series: Series) -> Trend:
     """Return the height of one patient's straight line at time 0, in the unit of the values."""
     own = replace(series, unit=series.unit.removesuffix("/a"))
-    return _of_design(own, np.column_stack([own.years, np.ones(len(own.years))]), "level")
+    found = _of_design(own, np.column_stack([own.years, np.ones(len(own.years))]), "level")
+    # That a burden is 0 is not asked.
+    return replace(found, p_value=nan)
 
 
 def change_of_rate(series: Series, start_years: float) -> Trend:
