@@ -184,7 +184,8 @@ def _with_amounts(rows: pd.DataFrame, pieces: pd.DataFrame) -> pd.DataFrame:
     return _with_mass_errors(out)
 
 
-_ERRORS = ("volume_sd_mm3", "volume_repeat_sd_mm3", "excess_sd_hu_mm3", "excess_repeat_sd_hu_mm3")
+_ERRORS = (*changes.ERRORS["volume_mm3"], *changes.ERRORS["excess_hu_mm3"])
+"""Errors that a measurement gives; those of the mass follow."""
 
 
 def _with_mass_errors(rows: pd.DataFrame) -> pd.DataFrame:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import combinations
 from math import exp, expm1, inf, sqrt
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,9 +14,7 @@ from numpy.testing import assert_allclose
 from scipy import stats as law
 
 from monitor._stats import agreement
-
-RAIL = Path(__file__).parents[2] / "shared" / "data" / "statistics" / "rail.csv"
-"""A textbook table that is not part of the repository."""
+from tests.textbook import textbook
 
 SHROUT = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], float)
 """Six targets, four judges: table 2 of Shrout and Fleiss 1979."""
@@ -42,9 +39,7 @@ def ten() -> pd.DataFrame:
 
 def test_rail() -> None:
     """Independent value: all pairs of three repeats have the pooled SD 4.02078 of lme4, coefficient 11.145 (O7)."""
-    if not RAIL.exists():
-        pytest.skip(f"{RAIL} is not here")
-    repeats = pd.read_csv(RAIL).groupby("Rail")["travel"]
+    repeats = textbook("rail").groupby("Rail")["travel"]
     rows = [(rail, *pair) for rail, travel in repeats for pair in combinations(travel, 2)]
     found = agreement.repeatability(pd.DataFrame(rows, columns=["patient_id", "first", "second"]))
     assert_allclose(term(found, "within_subject_sd")["estimate"], 4.02078, atol=1e-5)

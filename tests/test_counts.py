@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy import stats as law
 
-from monitor._stats import counts
+from monitor._stats import counts, one_each
 
 QUICK = settings(max_examples=20, deadline=None)
 
@@ -176,7 +176,7 @@ def test_counts_never_fail(count: list[int], seed: int) -> None:
     rng = np.random.default_rng(seed)
     data = patients(count, years=rng.uniform(0.1, 5, len(count)), arm=rng.integers(0, 3, len(count)))
     found = counts.new_lesions(data)
-    assert tuple(found.columns) == counts.COLUMNS
+    assert tuple(found.columns) == one_each.COLUMNS
     assert set(found["interval_kind"]) <= set(counts.INTERVAL_KINDS)
     assert explained(found)
     again = counts.new_lesions(data.sample(frac=1, random_state=seed))

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from monitor import stats
-
-ORTHODONT = Path(__file__).parents[2] / "shared" / "data" / "statistics" / "orthodont.csv"
+from tests.textbook import textbook
 
 
 def cohort(seed: int = 3, patients: int = 8) -> pd.DataFrame:
@@ -28,10 +25,9 @@ def cohort(seed: int = 3, patients: int = 8) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-@pytest.mark.skipif(not ORTHODONT.exists(), reason="needs shared/data/statistics")
 def test_orthodont_has_the_slopes_of_geepack():
     """Oracle: the difference of growth .3048 mm a year, and clubSandwich's CR3 of balanced data."""
-    data = pd.read_csv(ORTHODONT).rename(columns={"Subject": "patient_id", "age": "years", "distance": "value"})
+    data = textbook("orthodont", Subject="patient_id", age="years", distance="value")
     found = stats.treatment_slope(data, arm="Sex", reference="Female", method="gee")
     assert abs(found.estimate) == pytest.approx(0.304829545, rel=1e-6)
     # CR2 is .12124914 and CR3 .12580774: balanced data have one point estimate under any working correlation.

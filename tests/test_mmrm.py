@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,18 +10,9 @@ from scipy import stats as law
 
 from monitor._stats import reml
 from monitor._stats.mmrm import COLUMNS, mmrm
-
-SHARED = Path(__file__).parents[2] / "shared" / "data" / "statistics"
-"""Textbook tables that are not part of the repository."""
+from tests.textbook import textbook
 
 NUMBERS = ["estimate", "se", "df", "lo", "hi", "p_value"]
-
-
-def textbook(name: str, **columns: str) -> pd.DataFrame:
-    path = SHARED / f"{name}.csv"
-    if not path.exists():
-        pytest.skip(f"{path} is not here")
-    return pd.read_csv(path).rename(columns=columns)
 
 
 @pytest.fixture

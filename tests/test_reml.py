@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 from math import log, pi, sqrt
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,19 +17,10 @@ from scipy import stats as law
 from monitor._stats import reml, series
 from monitor._stats.mixed import NotFittedError
 from monitor._stats.reml import Design
-
-SHARED = Path(__file__).parents[2] / "shared" / "data" / "statistics"
-"""Textbook tables that are not part of the repository."""
+from tests.textbook import textbook
 
 TO_SAS = 1.5e-4
 """Relative distance from SAS, which stops a little before the maximum where variances differ by visit."""
-
-
-def textbook(name: str) -> pd.DataFrame:
-    path = SHARED / f"{name}.csv"
-    if not path.exists():
-        pytest.skip(f"{path} is not here")
-    return pd.read_csv(path)
 
 
 def codes(column: pd.Series) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import inf, isnan, log, sqrt
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,16 +15,7 @@ from scipy import stats as law
 from monitor import stats, tables
 from monitor._stats import mixed
 from monitor.types import Trend
-
-SHARED = Path(__file__).parents[2] / "shared" / "data" / "statistics"
-"""Textbook tables that are not part of the repository."""
-
-
-def textbook(name: str, **columns: str) -> pd.DataFrame:
-    path = SHARED / f"{name}.csv"
-    if not path.exists():
-        pytest.skip(f"{path} is not here")
-    return pd.read_csv(path).rename(columns=columns)
+from tests.textbook import textbook
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import combinations
 from math import exp, inf, log
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,9 +14,7 @@ from numpy.testing import assert_allclose
 from scipy import stats as law
 
 from monitor._stats import times
-
-AML = Path(__file__).parents[2] / "shared" / "data" / "statistics" / "aml.csv"
-"""A textbook table that is not part of the repository."""
+from tests.textbook import textbook
 
 CRITICAL = law.chi2.ppf(0.95, 1)
 """Fall of twice the log likelihood at 95 % limits."""
@@ -59,9 +56,7 @@ def self_consistent(lower: np.ndarray, upper: np.ndarray, ends: np.ndarray) -> n
 
 @pytest.fixture
 def aml() -> pd.DataFrame:
-    if not AML.exists():
-        pytest.skip(f"{AML} is not here")
-    data = pd.read_csv(AML)
+    data = textbook("aml")
     time = data["time"].astype(float)
     return scans(list(time), list(time.where(data["status"] == 1, inf)), arm=data["x"])
 

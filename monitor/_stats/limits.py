@@ -27,7 +27,7 @@ INTERVAL_KINDS = {
     "mancl_derouen_t": "t limits of estimating equations, df of patients less coefficients (Mancl and DeRouen 2001)",
     "none": "no interval exists; the note says why",
 }
-"""Which interval ``lo`` and ``hi`` are: the values of ``Trend.interval_kind``."""
+"""Which interval ``lo`` and ``hi`` are: the values of ``Trend.interval_kind`` (those of a half-life: ``curves``)."""
 
 
 def trend(

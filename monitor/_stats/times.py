@@ -18,8 +18,8 @@ from scipy import optimize, stats
 from statsmodels.duration.survfunc import survdiff
 from statsmodels.tools.sm_exceptions import ModelWarning
 
-from monitor._stats import counts, limits
-from monitor._stats.counts import Group, Row
+from monitor._stats import limits, one_each
+from monitor._stats.one_each import Group, Row
 
 INTERVAL_KINDS = {
     "greenwood_log_log": "limits of the log of minus the log of survival, variance of Greenwood (Kalbfleisch and "
@@ -31,8 +31,8 @@ INTERVAL_KINDS = {
 }
 """Which interval ``lo`` and ``hi`` are."""
 
-COLUMNS = (*counts.COLUMNS[:2], "years", *counts.COLUMNS[2:])
-"""Columns of the table: those of ``counts`` and the time of a survival."""
+COLUMNS = (*one_each.COLUMNS[:2], "years", *one_each.COLUMNS[2:])
+"""Columns of the table: those of ``one_each`` and the time of a survival."""
 
 CRITICAL = float(stats.chi2.ppf(limits.CONFIDENCE, 1))
 """Fall of twice the log likelihood at the limits, 3.84.
@@ -91,7 +91,7 @@ def time_to_new_lesion(intervals: pd.DataFrame, *, reference: object = None) -> 
     >>> found[["years", "estimate"]].iloc[0].round(6).tolist()
     [2.0, 0.25]
     """
-    patients, arms = counts.read(intervals, ("lower_years", "upper_years"), reference=reference)
+    patients, arms = one_each.read(intervals, ("lower_years", "upper_years"), reference=reference)
     _check(patients)
     seen = np.isfinite(patients.number["upper_years"]) | (patients.number["lower_years"] > 0)
     if not seen.any():
@@ -103,7 +103,7 @@ def time_to_new_lesion(intervals: pd.DataFrame, *, reference: object = None) -> 
     rows = [row for arm in arms for row in _survival(arm, kept[arm])]
     for arm in arms[1:]:
         rows += [(nan, row) for row in _contrast(arm, arms[0], kept)]
-    found = counts.table([row for _, row in rows], notes)
+    found = one_each.table([row for _, row in rows], notes)
     found.insert(COLUMNS.index("years"), "years", [years for years, _ in rows])
     return found
 
