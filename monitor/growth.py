@@ -227,7 +227,12 @@ def norms(size: Size, ratio: float, vessels_mm: Mapping[str, float]) -> list[Nor
         Norm("_per_growth", "", ";per=volume-growth-since-baseline,registration,median", ratio, GROWTH_ERROR),
         *(
             Norm(
-                "_per_cm", "/cm", ";per=cm-of-vessel-imaged,centreline,structures_mask", length / 10, VESSEL_ERROR, name
+                "_per_cm",
+                "/cm",
+                ";per=cm-of-vessel-imaged,centreline,structures_mask",
+                length / 10 if length > 0 else nan,
+                VESSEL_ERROR,
+                name,
             )
             for name, length in vessels_mm.items()
         ),

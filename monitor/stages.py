@@ -316,7 +316,7 @@ def shown(one: Measured) -> dict[str, float]:
 
 def coarsen(unit: Unit, one: Measured, wanted: Protocol) -> Coarse:
     """Measure what was found in a scan once more, the scan shown as a coarser protocol would have shown it."""
-    key = store.content_hash("coarser", one.measured.name, str(wanted))
+    key = store.content_hash("coarser", one.measured.name, repr(wanted))
     folder = unit.work / key if (unit.work / key).exists() else _coarsen(unit, one, wanted, key)
     return Coarse(pd.read_parquet(folder / "pieces.parquet"), key)
 

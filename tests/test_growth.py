@@ -132,3 +132,5 @@ def test_a_vessel_divides_its_own_compartment() -> None:
         ("_per_growth", "", 1.2),
         ("_per_cm", "aorta", 15.0),
     ]
+    # A single voxel has no length, and nothing is divided by 0.
+    assert isnan(growth.norms(growth.Size(), 1.0, {"aorta": 0.0})[-1].divisor)

@@ -600,6 +600,17 @@ class TestTable:
         whole = stats.trends(burden_table(data), patients_table(data), events=earlier)
         assert whole["n_visits"].sum() > found["n_visits"].sum()
 
+    def test_what_is_first_seen_after_a_surgery_has_no_rate(self) -> None:
+        """A compartment seen after the surgery alone has a row without a number, and a note that says so."""
+        data = drawn(26, n=2)
+        late = data[data["years"] > 1.0]
+        both = pd.concat([burden_table(data), burden_table(late, compartment="skin")])
+        surgery = tables.check(pd.DataFrame({"patient_id": ["0"], "years": [1.0], "kind": ["surgery"]}), "events")
+        found = stats.trends(both, patients_table(data), events=surgery)
+        own = found[(found["patient_id"] == "0") & (found["compartment"] == "skin") & (found["term"] == "rate")]
+        assert own["estimate"].isna().tolist() == [True]
+        assert "closed by surgery at 1.00 a" in own["note"].iloc[0]
+
     def test_new_lesions_are_counted_per_year(self) -> None:
         """Closed form: three new lesions in 4 patients followed for 2 years each; what a baseline shows is not new."""
         data = pd.concat(

@@ -103,18 +103,18 @@ def _open(rows: pd.DataFrame) -> pd.DataFrame:
 def _of_patient(every: pd.DataFrame) -> Iterator[dict[str, object]]:
     rows = _open(every)
     one = series.read(rows, one_patient=True).noting(*_breaks(every, rows))
-    place = {"level": "patient", "patient_id": rows["patient_id"].iloc[0]}
-    yield _row(rows, line.rate(one), "rate", **place)
-    if rows["compartment"].iloc[0] == WHOLE:
-        yield _row(rows, line.level(one), "level", **place)
+    place = {"level": "patient", "patient_id": every["patient_id"].iloc[0]}
+    yield _row(every, line.rate(one), "rate", **place)
+    if every["compartment"].iloc[0] == WHOLE:
+        yield _row(every, line.level(one), "level", **place)
         halved = curves.half_life(rows)
         # Most courses are no decline, or bound it on neither side: what says nothing needs no row.
         if np.isfinite(halved.estimate) and (halved.lo > 0 or np.isfinite(halved.hi)):
-            yield _row(rows, halved, "half_life", **place)
-    start = float(rows["treated_from_years"].iloc[0])
+            yield _row(every, halved, "half_life", **place)
+    start = float(every["treated_from_years"].iloc[0])
     after = int((one.years > start).sum())
     if np.isfinite(start) and min(after, len(one.years) - after) >= VISITS_EACH_SIDE:
-        yield _row(rows, line.change_of_rate(one, start), "change_of_rate", **place)
+        yield _row(every, line.change_of_rate(one, start), "change_of_rate", **place)
 
 
 def _breaks(every: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
