@@ -91,6 +91,23 @@ SOFT_CORE_HU = 150.0
 SHELL_MM = 4.0
 """Least inscribed radius, mm, of a shell with a core."""
 
+FOOT_MM = 4.0
+"""So deep below what stands out its foot is looked for, mm: a ball of 9 mm reaches 2 mm into a neck 11 mm wide."""
+
+SLOPE_MM = (2.0, 7.0)
+"""Reach, mm, of the ring around what stands out whose surface goes on below it: beyond the fillet of the ball, and
+near enough for a curved shaft to be a parabola."""
+
+FACING = 0.35
+"""Cosine, between a surface and the way to what stands out, from which that surface lies on its side of the bone."""
+
+OUTLIER_VOXELS = 1.5
+"""What of that ring lies farther than this from its surface, voxels, is another bone or a ridge."""
+
+
+TERMS, ROUNDS = 6, 3
+"""Terms of that surface, and how often it is fitted anew without outliers."""
+
 
 @dataclass(frozen=True)
 class _Seen:
@@ -141,8 +158,53 @@ def standing_out(hu: np.ndarray, solid: np.ndarray, body: np.ndarray, spacing_zy
                 continue  # the end of what is imaged, or of the body, cuts it
             seen = _look(hu[near], piece, solid[near], depth[near], beyond[near], spacing_zyx_mm)
             if seen is not None and _is_mineral(seen):
-                found[near] |= piece
+                found[near] |= piece | _foot(piece, solid[near] & ~piece, spacing_zyx_mm)
     return found
+
+
+def _foot(piece: np.ndarray, bone: np.ndarray, spacing_zyx_mm: np.ndarray) -> np.ndarray:
+    """Return what of the bone's mask is the foot of what stands on it, (z, y, x) bool.
+
+    A ball that rolls inside both reaches into the neck between them. The surface of the bone around, a paraboloid by
+    least squares without outliers, goes on below; what lies over it belongs to the piece. That surface runs through
+    the centres of the mask's outermost voxels, which is where bone ends: the mask's threshold is below half of its HU.
+    """
+    gap = grid.distance_mm(piece, spacing_zyx_mm)
+    below = bone & (gap <= FOOT_MM)
+    surface = bone & ndimage.binary_dilation(~(bone | piece)) & (gap > SLOPE_MM[0]) & (gap <= SLOPE_MM[1])
+    if not below.any() or not surface.any():
+        return np.zeros_like(piece)
+    outward = np.stack(np.gradient(ndimage.gaussian_filter((bone | piece).astype(np.float32), 1.0)), axis=-1)[surface]
+    outward = -outward / spacing_zyx_mm
+    centre = np.argwhere(piece).mean(axis=0) * spacing_zyx_mm
+    up = centre - np.argwhere(below).mean(axis=0) * spacing_zyx_mm
+    up /= max(float(np.linalg.norm(up)), 1e-6)
+    facing = outward @ up > FACING * np.linalg.norm(outward, axis=1)
+    around = np.argwhere(surface)[facing] * spacing_zyx_mm - centre
+    if len(around) < 2 * TERMS:
+        return np.zeros_like(piece)
+    frame = np.linalg.svd(up[None])[2]
+    side = float(np.prod(spacing_zyx_mm) ** (1 / 3))
+    terms, height = _paraboloid(around @ frame[1:].T), around @ up
+    kept = np.ones(len(height), bool)
+    for _ in range(ROUNDS):
+        fitted = np.linalg.lstsq(terms[kept], height[kept], rcond=None)[0]
+        kept = np.abs(height - terms @ fitted) <= OUTLIER_VOXELS * side
+        if kept.sum() < 2 * TERMS:
+            return np.zeros_like(piece)
+    places = np.argwhere(below) * spacing_zyx_mm - centre
+    over = places @ up - _paraboloid(places @ frame[1:].T) @ fitted > 0
+    wide = np.linalg.norm((np.argwhere(piece) * spacing_zyx_mm - centre) @ frame[1:].T, axis=1).max()
+    over &= np.linalg.norm(places @ frame[1:].T, axis=1) <= wide
+    foot = np.zeros_like(piece)
+    foot[tuple(np.argwhere(below)[over].T)] = True
+    return ndimage.binary_propagation(ndimage.binary_dilation(piece) & foot, mask=foot)
+
+
+def _paraboloid(across_mm: np.ndarray) -> np.ndarray:
+    """Return the terms of a paraboloid at (N, 2) places, (N, 6)."""
+    u, v = across_mm.T
+    return np.stack([np.ones_like(u), u, v, u * u, u * v, v * v], axis=1)
 
 
 def _is_mineral(seen: _Seen) -> bool:
