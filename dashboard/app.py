@@ -1,4 +1,4 @@
-"""The application: made from a results folder, shown to this machine only."""
+"""The application: made from a results folder, shown to this machine only unless a token is set."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import waitress
 from dash import Dash
 
-from dashboard import callbacks, guard, layout, slices
+from dashboard import guard, printing, shell, slices
+from dashboard.access import Access
+from dashboard.study import Study, open_study
 from monitor.errors import StoreError
-from monitor.store import Results, read_results
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,13 +41,15 @@ INDEX = """<!DOCTYPE html>
 """Dash's page with its language said; its scripts stand in no footer, since the page has one of its own."""
 
 
-def create_app(results_folder: str | Path) -> Dash:
+def create_app(results_folder: str | Path, access: Access | None = None) -> Dash:
     """Make the application for one results folder.
 
     Parameters
     ----------
     results_folder : path
         Where ``calcitrack run`` published.
+    access : Access, optional
+        Who may reach it; this machine alone by default.
 
     Returns
     -------
@@ -59,6 +62,7 @@ def create_app(results_folder: str | Path) -> Dash:
         If nothing was published there.
     """
     folder = Path(results_folder).resolve()
+    access = access or Access()
     read = _reader(folder)
     app = Dash(
         "dashboard",
@@ -69,43 +73,57 @@ def create_app(results_folder: str | Path) -> Dash:
         compress=False,
         health_endpoint="healthz",
         enable_mcp=False,
+        csrf_token_name=access.csrf_cookie,
+        csrf_header_name=guard.CSRF_HEADER,
+        # Each page puts its own parts in when it is asked for.
+        suppress_callback_exceptions=True,
+        on_error=shell.say_fault,
         meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
     )
-    app.layout = lambda: layout.page(read())
-    callbacks.register(app, read)
-    slices.serve_pictures(app.server, folder)
-    guard.protect(app.server, guard.policy(app.csp_hashes()))
+    app.layout = lambda: shell.frame(read().run, signed_in=bool(access.token))
+    shell.register(app, read)
+    slices.serve_pictures(app.server, folder, lambda: read().ids)
+    printing.serve_reports(app.server, read)
+    guard.protect(app.server, guard.policy(app.csp_hashes()), access)
     return app
 
 
-def serve(results_folder: str | Path, host: str = "127.0.0.1", port: int = 8050) -> None:
+def serve(results_folder: str | Path, access: Access | None = None, port: int = 8050) -> None:
     """Show a results folder until interrupted.
 
     Raises
     ------
-    ValueError
-        If the host can be reached from other machines: there is no sign-in.
     monitor.errors.StoreError
         If nothing was published there.
     """
-    app = create_app(results_folder)
-    server = waitress.create_server(app.server, host=guard.checked_host(host), port=port, threads=THREADS, ident=None)
-    LOG.info("the dashboard is at http://%s:%s/ ; end it with Ctrl+C", host, server.effective_port)
+    access = access or Access()
+    app = create_app(results_folder, access)
+    server = waitress.create_server(
+        app.server,
+        host=access.host,
+        port=port,
+        threads=THREADS,
+        ident=None,
+        max_request_body_size=guard.BODY_BYTES,
+        # Cookies are marked for https, and origins compared, by what the browser sees.
+        url_scheme="https" if access.https else "http",
+    )
+    LOG.info("the dashboard is at http://%s:%s/ ; end it with Ctrl+C", access.host, server.effective_port)
     server.run()
 
 
-def _reader(folder: Path) -> Callable[[], Results]:
+def _reader(folder: Path) -> Callable[[], Study]:
     """Return a function that reads the results, anew only after a new run."""
     lock = threading.Lock()
-    kept: list[tuple[int, Results]] = [(_stamp(folder), read_results(folder))]
+    kept: list[tuple[int, Study]] = [(_stamp(folder), open_study(folder))]
 
-    def read() -> Results:
+    def read() -> Study:
         with lock:
             stamp = _stamp(folder)
             if stamp not in {0, kept[0][0]}:
                 # A run that publishes right now takes run.json away: then the old results stay for a moment.
                 with contextlib.suppress(StoreError, FileNotFoundError):
-                    kept[0] = (stamp, read_results(folder))
+                    kept[0] = (stamp, open_study(folder))
             return kept[0][1]
 
     return read

@@ -1,63 +1,71 @@
-"""Who is answered: this machine only, by its own name, and only once the page itself was asked for."""
+"""Who is answered, and with which headers; what is not listed here does not exist."""
 
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import re
-import secrets
+import time
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import flask
 
+from dashboard.access import Access
+from dashboard.entry import FORM_BYTES, IN, OUT, PAGE, Door, add_entry
+from dashboard.packed import pack_answers
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-OWN_NAMES = ("localhost", "127.0.0.1", "::1")
-"""Host names that a request may use: another one is a foreign page that points its name here (DNS rebinding)."""
+    from dashboard.sessions import Session
 
-COOKIE = "calcitrack_session"
-"""How the cookie's name begins; host and port follow, since cookies do not tell ports apart."""
+PART = r"[A-Za-z0-9_@][A-Za-z0-9_@.-]*"
+"""One part of the address of a file of code."""
 
-PAGE = re.compile(r"/|/patient/[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-"""Addresses of the page; asking for one gives the cookie that all data need."""
-
-OPEN = re.compile(r"/assets/[^/]+|/_dash-component-suites/.+|/_favicon\.ico|/healthz")
+OPEN = re.compile(
+    rf"/assets/(vendor/)?{PART}\.(js|css|ico|png|svg)|/_dash-component-suites(/{PART})+|/_favicon\.ico|/healthz"
+)
 """Addresses without data: code, styles, and the sign of life."""
 
-DATA = re.compile(r"/images(/[^/]+){3,4}|/_dash-(layout|dependencies|update-component)|/_reload-hash")
+DATA = re.compile(
+    r"/images(/[A-Za-z0-9][A-Za-z0-9._-]*){3,4}|/report/[A-Za-z0-9][A-Za-z0-9._-]{0,63}/(page|long)\.(html|pdf)"
+    r"|/_dash-(layout|dependencies|update-component)|/_reload-hash"
+)
 """Addresses with data, or that lead to them."""
+
+DOOR = re.compile("|".join(re.escape(path) for path in (IN, OUT)))
+"""Addresses of forms: to come in, and to leave."""
+
+FINGERPRINT = re.compile(
+    r"/_dash-component-suites/.+\.v[0-9_]+m[0-9]+\..+|/assets/vendor/.+-[0-9]+\.[0-9]+\.[0-9]+\..+"
+)
+"""Addresses of code whose name carries its version: another version has another address."""
+
+PATH_CHARACTERS = 512
+"""Longest address that is looked at; the longest of ours, a picture of a scan, has about 290."""
+
+BODY_BYTES = 2 * 2**20
+"""Largest request, bytes: a callback that sends back the table of 10,000 patients has about 0.8 MB."""
+
+CSRF_HEADER = "X-CSRFToken"
+"""The header in which Dash sends the value of its CSRF cookie."""
+
+SITES = ("same-origin", "none")
+"""Where a request for data may come from, as the browser says it: our own page, or a typed address."""
+
+YEAR_S = 365 * 24 * 3600
+"""How long browsers keep code whose address carries its version, s."""
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
+    # Not "no-referrer": with that, browsers hide the origin of our own form too.
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "X-Robots-Tag": "noindex",
 }
 """Headers of every answer, beside the content policy."""
-
-
-def checked_host(host: str) -> str:
-    """Return a host to listen on if only this machine reaches it.
-
-    Raises
-    ------
-    ValueError
-        If other machines could reach it: there is no sign-in.
-    """
-    try:
-        own = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        own = False
-    if not own:
-        raise ValueError(
-            "the dashboard has no sign-in and answers this machine only: the host must be a loopback address "
-            f"(127.0.0.1, ::1 or localhost); got {host!r}"
-        )
-    return host
 
 
 def policy(script_hashes: Sequence[str]) -> str:
@@ -81,55 +89,108 @@ def policy(script_hashes: Sequence[str]) -> str:
     return "; ".join(f"{name} {value}" for name, value in rules.items())
 
 
-def protect(server: flask.Flask, content_policy: str) -> None:
-    """Put the checks before, and the headers after, every request; what is not listed here does not exist."""
-    token = secrets.token_urlsafe(32)
+def protect(
+    server: flask.Flask,
+    content_policy: str,
+    access: Access | None = None,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+) -> Door:
+    """Put the checks before, and the headers after, every request.
+
+    Parameters
+    ----------
+    server : flask.Flask
+        With all its routes; these checks come before those that are added later.
+    content_policy : str
+        From ``policy``, once all scripts are known.
+    access : Access, optional
+        By default this machine only, without a token. Dash must be made with its ``csrf_cookie`` as
+        ``csrf_token_name``.
+    clock : callable
+        Gives the time in s, by which sessions expire.
+
+    Returns
+    -------
+    Door
+        It holds the sessions.
+    """
+    access = access or Access()
+    door = Door(access, clock)
+    server.config["MAX_CONTENT_LENGTH"] = BODY_BYTES
 
     @server.before_request
     def _check() -> None:
-        path, host = flask.request.path, flask.request.host
-        if not _own_name(host) or not _own_origin(flask.request.headers.get("Origin"), host):
-            flask.abort(403, "this server answers to localhost and 127.0.0.1 only")
-        if DATA.fullmatch(path):
-            given = flask.request.cookies.get(_cookie(host), "")
-            if not hmac.compare_digest(given.encode(), token.encode()):
-                flask.abort(403, "open the page first")
-        elif not (PAGE.fullmatch(path) or OPEN.fullmatch(path)):
+        asked = flask.request
+        if not access.answers_to(asked.host):
+            flask.abort(403, "this server does not answer to that name")
+        if not _own_origin(asked.headers.get("Origin"), asked.host, asked.scheme):
+            flask.abort(403, "this server answers its own page only")
+        if not _plain(asked.path, asked.environ.get("REQUEST_URI") or asked.environ["PATH_INFO"]):
             flask.abort(404)
+        if DATA.fullmatch(asked.path):
+            _check_session(door.session())
+        elif not any(kind.fullmatch(asked.path) for kind in (PAGE, OPEN, *([DOOR] if asked.method == "POST" else []))):
+            flask.abort(404)
+        if (asked.content_length or 0) > (FORM_BYTES if DOOR.fullmatch(asked.path) else BODY_BYTES):
+            flask.abort(413)
 
+    # What is registered last changes an answer first.
     @server.after_request
     def _headers(response: flask.Response) -> flask.Response:
-        path = flask.request.path
         for name, value in HEADERS.items():
             response.headers[name] = value
         response.headers["Content-Security-Policy"] = content_policy
-        response.headers["Cache-Control"] = "private, max-age=3600" if _is_code(path) else "no-store"
-        if PAGE.fullmatch(path) and response.status_code == 200:
-            response.set_cookie(_cookie(flask.request.host), token, httponly=True, samesite="Strict", path="/")
+        response.headers["Cache-Control"] = _keeping(flask.request.path, response.status_code)
         return response
 
+    add_entry(server, door)
+    pack_answers(server, is_code)
+    return door
 
-def _is_code(path: str) -> bool:
-    """Tell whether an address holds a library, whose name carries its version."""
-    return path.startswith("/_dash-component-suites/")
+
+def is_code(path: str) -> bool:
+    """Tell whether an address holds code or styles, which stay the same while the server runs."""
+    return path.startswith(("/_dash-component-suites/", "/assets/")) or path == "/_favicon.ico"
 
 
-def _cookie(host: str) -> str:
-    """Return the name of the cookie of this server: two servers on one machine do not overwrite each other's.
+def _check_session(session: Session | None) -> None:
+    """Refuse who has no session, and a change that does not come from our own page."""
+    asked = flask.request
+    if session is None:
+        flask.abort(403, "open the page first")
+    if asked.headers.get("Sec-Fetch-Site", "none") not in SITES:
+        flask.abort(403, "this server answers its own page only")
+    if asked.method not in {"GET", "HEAD"}:
+        given = asked.headers.get(CSRF_HEADER, "").encode(errors="replace")
+        if not hmac.compare_digest(given, session.csrf.encode()):
+            flask.abort(403, "the request does not come from the page")
 
-    >>> _cookie("127.0.0.1:8050")
-    'calcitrack_session_127_0_0_1_8050'
+
+def _keeping(path: str, status: int) -> str:
+    """Return how long a browser may keep an answer: code by its version, other code if it asks again, data never."""
+    if status not in {200, 304} or not is_code(path):
+        return "no-store"
+    return f"public, max-age={YEAR_S}, immutable" if FINGERPRINT.fullmatch(path) else "no-cache"
+
+
+def _plain(path: str, sent: str) -> bool:
+    """Tell whether an address was sent as plainly as ours are: no escape, backslash, empty part or part of dots.
+
+    >>> _plain("/patient/P001", "/patient/P001?x=%20"), _plain("/patient/P001", "//patient%2FP001")
+    (True, False)
     """
-    return f"{COOKIE}_{re.sub(r'[^A-Za-z0-9]+', '_', host)}"
+    parts = path[1:].split("/")
+    return (
+        sent.partition("?")[0] == path
+        and len(path) <= PATH_CHARACTERS
+        and path.isprintable()
+        and "\\" not in path
+        and not {"..", "."} & set(parts)
+        and "" not in parts[:-1]
+    )
 
 
-def _own_name(host: str) -> bool:
-    try:
-        return urlsplit(f"//{host}").hostname in OWN_NAMES
-    except ValueError:  # as in an unclosed bracket
-        return False
-
-
-def _own_origin(origin: str | None, host: str) -> bool:
+def _own_origin(origin: str | None, host: str, scheme: str) -> bool:
     """Tell whether a request comes from a page of this very server, port included; plain navigation has no origin."""
-    return origin is None or origin == f"http://{host}"
+    return origin is None or origin == f"{scheme}://{host}"

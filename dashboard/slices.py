@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import flask
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Container
     from pathlib import Path
 
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """Ids of patients, visits and scans, as the study folder allows them."""
 
-PICTURE = re.compile(r"lesion_[0-9]{4,6}\.png|qc\.png")
+PICTURE = re.compile(r"(lesion|frame)_[0-9]{4,6}\.png|qc\.png")
 """Pictures that may be served."""
 
 
@@ -56,12 +57,16 @@ def picture(folder: Path, *way: str) -> Path | None:
     return path if path.is_relative_to(root) and path.is_file() else None
 
 
-def serve_pictures(server: flask.Flask, folder: Path) -> None:
-    """Add the route of the pictures; what is not there is 404, never the page."""
+def serve_pictures(server: flask.Flask, folder: Path, known: Callable[[], Container[str]]) -> None:
+    """Add the route of the pictures; what is not there is 404, never the page.
+
+    ``known`` returns the patients of the results that are shown now: pictures of others are not there either.
+    """
 
     @server.route("/images/<path:wanted>")
     def _picture(wanted: str) -> flask.Response:
-        path = picture(folder, *wanted.split("/"))
-        if path is None:
+        way = wanted.split("/")
+        path = picture(folder, *way)
+        if path is None or way[0] not in known():
             flask.abort(404)
         return flask.send_file(path, mimetype="image/png", conditional=True)

@@ -181,16 +181,23 @@ def export_command(
     console.print(f"{files} in {written[0].parent}", highlight=False, soft_wrap=True)
 
 
-@app.command()
-def report(
+@app.command("report")
+def report_command(
     results: Annotated[Path, typer.Argument(help="Results folder.")],
     patient: Annotated[str, typer.Argument(help="A patient_id.")],
-    out: Annotated[Path, typer.Option("-o", "--output", metavar="FILE.html")],
+    out: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE.html|FILE.pdf")] = None,
+    page: Annotated[bool, typer.Option("--page", help="One page for the clinic; without it all there is.")] = False,
+    figures: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write its figures, SVG and PNG.")] = None,
 ) -> None:
-    """Write a report on one patient: one HTML file that needs nothing else."""
+    """Write a report on one patient: one HTML or PDF file that needs nothing else, and its figures for papers."""
     from monitor import export
 
-    console.print(str(export.report(results, patient, out)), highlight=False, soft_wrap=True)
+    if out is None and figures is None:
+        raise StudyError("a report must be written somewhere: give -o FILE.html, -o FILE.pdf or --figures FOLDER")
+    written = [] if out is None else [export.report(results, patient, out, form="page" if page else "long")]
+    written += [] if figures is None else export.report_figures(results, patient, figures)
+    for path in written:
+        console.print(str(path), highlight=False, soft_wrap=True)
 
 
 @app.command("stats")
@@ -252,15 +259,22 @@ def plot_command(
 @app.command()
 def dashboard(
     results: Path,
-    host: Annotated[str, typer.Option(help="A loopback address.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="What others can reach needs a token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8050,
+    name: Annotated[list[str] | None, typer.Option(metavar="HOST", help="A host name that browsers use.")] = None,
+    token_file: Annotated[Path | None, typer.Option(metavar="FILE", help="Or set CALCITRACK_TOKEN.")] = None,
+    https: Annotated[bool, typer.Option("--https", help="A proxy before this server speaks https.")] = False,
 ) -> None:
-    """Show results in a browser, on this machine only."""
+    """Show results in a browser: on this machine only, or to others who know the token."""
     from monitor import store
 
     store.read_results(results)
     # The analysis knows nothing of the web: the page is a program of its own.
     command = [sys.executable, "-m", "dashboard", str(results), "--host", host, "--port", str(port)]
+    # With "=", a value that begins with a dash is a value all the same.
+    command += [f"--name={one}" for one in name or []]
+    command += [] if token_file is None else [f"--token-file={token_file}"]
+    command += ["--https"] if https else []
     raise typer.Exit(subprocess.run(command, check=False).returncode)  # noqa: S603 - our own program, no shell
 
 
@@ -282,7 +296,7 @@ def demo(
         found = pipeline.follow(study, results, workers=workers, progress=tell)
     _summary(found)
     export_command(results, folder / "tables", "xlsx")
-    report(results, str(found.tables["patients"]["patient_id"].iloc[0]), folder / "report.html")
+    report_command(results, str(found.tables["patients"]["patient_id"].iloc[0]), folder / "report.html")
     if serve:
         dashboard(results, port=port)
 

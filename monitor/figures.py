@@ -19,12 +19,15 @@ from matplotlib.textpath import TextPath
 from scipy import ndimage
 
 from monitor import grid
-from monitor._figures import doubts, ink
+from monitor._figures import doubts, frame, ink
 from monitor._figures.doubts import Piece
+from monitor._figures.frame import Visited
 from monitor._figures.ink import LESION_COLOUR, LESION_COLOURS, OTHER_COLOUR, SKELETON_COLOUR, Sheet, Taken
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+__all__ = ["Overlay", "Visited", "frame_picture", "left_out_amounts", "lesion_picture", "qc_picture"]
 
 MIP_WINDOW_HU = (-100.0, 900.0)
 """Black and white of a projection, HU."""
@@ -129,6 +132,37 @@ def lesion_picture(
     ink.say(ax, 0.985, 0.018, place, ha="right", linespacing=1.35, size=10)
     figure.text(0.015, 0.5 * (1 + 5.0 / 5.3), title, color=ink.INK, fontsize=_title_size(title), va="center")
     return ink.png(figure, ax)
+
+
+def frame_picture(
+    visited: Visited, lesion_id: int, *, centre_mm: np.ndarray, half_width_mm: float, reference_visit_id: str
+) -> bytes:
+    """Draw axial, coronal and sagittal planes through a place of the patient's common frame, as one visit shows it.
+
+    All visits of a lesion that are drawn with the same centre and width show the same points of the patient, by the
+    registration, in the same window. The picture is resampled, and says so.
+
+    Parameters
+    ----------
+    visited : Visited
+        The scan, its lesions, and the way from the frame to it.
+    lesion_id : int
+        Outlined solid, others dashed. Where the scan has none of it, a dashed circle marks its place.
+    centre_mm : (3,) array
+        LPS point of the frame in the middle of all planes.
+    half_width_mm : float
+        Half the width and height of each plane.
+    reference_visit_id : str
+        The visit whose frame it is, for the badge.
+
+    Returns
+    -------
+    bytes
+        A PNG of three planes side by side; what the visit did not see is hatched.
+    """
+    return frame.picture(
+        visited, lesion_id, centre_mm=centre_mm, half_width_mm=half_width_mm, reference_visit_id=reference_visit_id
+    )
 
 
 def qc_picture(

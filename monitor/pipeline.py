@@ -27,6 +27,9 @@ VERSION = "0.1.0"
 PARTS_A_SCAN = 5
 """Parts of the work on a scan, as the progress counts them: looked at, registered, measured, compared, pictured."""
 
+AGE_DIGITS = 1
+"""Decimals of an age, years: five weeks, in which no day of birth can be told."""
+
 LARGER_FIELD = 1.4
 """A scan must see this much more body than the baseline's to be the reference of the registration instead:
 growth between two visits stays below, a field that is cut by a third does not."""
@@ -96,6 +99,7 @@ def follow(
         images, keep = _images(groups, measured, records, draw, hands, tell)
         found = _tables(opened, groups, records, refused)
         found["selftest"], tested = _selftests(groups)
+        found = record.in_order(found)
         run = _run(opened, found, started)
         store.publish(root, found, images, run)
         store.prune(root / store.WORK, keep | coarse | compared | tested)
@@ -290,7 +294,7 @@ def _images(
     groups: Sequence[_Group],
     measured: list[list[Measured]],
     records: Sequence[Record],
-    draw: Callable[[Unit, Unit, Measured, pd.DataFrame], Path],
+    draw: Callable[[Unit, Unit, Measured, pd.DataFrame, pd.DataFrame], Path],
     hands: Crew,
     tell: Teller,
 ) -> tuple[dict[str, Path], set[str]]:
@@ -298,12 +302,13 @@ def _images(
     calls, where = [], []
     for group, own, one in zip(groups, measured, records, strict=True):
         for unit, done in zip(group.units, own, strict=True):
-            calls.append((unit, group.reference, done, one.wanted[(unit.visit.visit_id, unit.visit.scan_id)]))
+            key = (unit.visit.visit_id, unit.visit.scan_id)
+            calls.append((unit, group.reference, done, one.wanted[key], one.framed[key]))
             where.append(Path(unit.visit.patient_id) / unit.visit.visit_id / unit.visit.scan_id)
     drawn = hands.map(draw, calls, tell.of("pictured", _names(call[0] for call in calls)))
     files: dict[str, Path] = {}
     keep: set[str] = set()
-    for (unit, _, done, _), folder, part in zip(calls, where, drawn, strict=True):
+    for (unit, _, done, *_), folder, part in zip(calls, where, drawn, strict=True):
         files |= {str(folder / name): source for name, source in stages.published(done, part).items()}
         keep |= {unit.key, done.measured.name, part.name, *done.parts}
     return files, keep
@@ -318,6 +323,7 @@ def _tables(
     baselines = {group.patient.patient_id: group.baseline for group in reversed(groups)}
     found["patients"] = _patients(study, baselines)
     found["events"] = _events(study, baselines)
+    found["scores"] = _scores(study, baselines)
     found["trends"] = stats.trends(found["burden"], found["patients"], events=found["events"], lineage=found["lineage"])
     rows = pd.concat([study.refused, tables.check(pd.DataFrame(refused), "refused")], ignore_index=True)
     found["refused"] = tables.check(rows, "refused")
@@ -351,6 +357,7 @@ def _patients(study: Study, baselines: dict[str, Visit]) -> pd.DataFrame:
                 "arm": one.arm,
                 "site": one.site,
                 "sex": one.sex,
+                "age_years": _age(one, base),
                 "baseline_visit_id": base.visit_id if base else None,
                 "treated_from_years": record.years_between(base.date, first) if base and first else None,
             }
@@ -358,16 +365,32 @@ def _patients(study: Study, baselines: dict[str, Visit]) -> pd.DataFrame:
     return tables.check(pd.DataFrame(rows), "patients")
 
 
+def _age(one: Patient, base: Visit | None) -> float | None:
+    """Return the age at the baseline to a tenth of a year: the birth date itself stays in the study folder."""
+    if one.birth_date is None or base is None:
+        return None
+    return round(record.years_between(one.birth_date, base.date), AGE_DIGITS)
+
+
 def _events(study: Study, baselines: dict[str, Visit]) -> pd.DataFrame:
     events = study.events[study.events["patient_id"].isin(baselines)].reset_index(drop=True)
-    start = pd.to_datetime(events["patient_id"].map({key: visit.date for key, visit in baselines.items()}))
-    days = 24 * 3600 * record.YEAR_DAYS
     rows = events.assign(
-        years=(events["date"] - start).dt.total_seconds() / days,
-        end_years=(events["end_date"] - start).dt.total_seconds() / days,
+        years=_since_baseline(events, "date", baselines),
+        end_years=_since_baseline(events, "end_date", baselines),
         lesion_id=pd.to_numeric(events["lesion_id"], errors="coerce"),
     )
     return tables.check(rows.drop(columns="end_date"), "events")
+
+
+def _scores(study: Study, baselines: dict[str, Visit]) -> pd.DataFrame:
+    scores = study.scores[study.scores["patient_id"].isin(baselines)].reset_index(drop=True)
+    return tables.check(scores.assign(years=_since_baseline(scores, "date", baselines)), "scores")
+
+
+def _since_baseline(rows: pd.DataFrame, column: str, baselines: dict[str, Visit]) -> pd.Series:
+    """Return the years from each patient's baseline to a day of the study folder; NaN where no day stands."""
+    start = pd.to_datetime(rows["patient_id"].map({key: visit.date for key, visit in baselines.items()}))
+    return (rows[column] - start).dt.total_seconds() / (24 * 3600 * record.YEAR_DAYS)
 
 
 def _run(study: Study, found: dict[str, pd.DataFrame], started: datetime) -> dict[str, object]:

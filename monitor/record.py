@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from math import nan
 from pathlib import Path
@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 
 from monitor import burden, change, describe, grid, growth, store, tables, tracking
-from monitor._record import changes, exchange
+from monitor._record import changes, exchange, frames
 from monitor._record.changes import Visited
 from monitor._record.exchange import Pair, Subject
+from monitor._record.order import in_order
 from monitor.growth import Norm, Size
 from monitor.study import Visit
 from monitor.types import Registration
@@ -27,6 +28,7 @@ __all__ = [
     "Pair",
     "Record",
     "Subject",
+    "in_order",
     "last_lesion",
     "of_patient",
     "over_regions",
@@ -86,12 +88,15 @@ Alike = Mapping[tuple[int, int], tuple[str, Coarse | None, Coarse | None]]
 class Record:
     """Rows of one patient by table, and for each visit the lesions to draw: lesion_id, label, x_mm, y_mm, z_mm.
 
-    ``refused`` holds visit_id and reason of each correction of identity that could not be kept.
+    ``refused`` holds visit_id and reason of each correction of identity that could not be kept. ``framed`` holds for
+    each visit every lesion of the patient, at its place in the reference's frame: ``frames.COLUMNS``; no rows where
+    the visit has no believable registration.
     """
 
     tables: dict[str, pd.DataFrame]
     wanted: dict[tuple[str, str], pd.DataFrame]
     refused: tuple[tuple[str, str], ...] = ()
+    framed: dict[tuple[str, str], pd.DataFrame] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -154,7 +159,19 @@ def of_patient(
         "burden": _only(amounts, "burden"),
         "changes": _only(compared, "changes"),
     }
-    return Record({name: tables.check(table, name) for name, table in kept.items()}, wanted, refused)
+    framed = _framed(known, place, occasions, track)
+    return Record({name: tables.check(table, name) for name, table in kept.items()}, wanted, refused, framed)
+
+
+def _framed(
+    known: list[_Known], place: dict[tuple[str, str], _Place], occasions: list[tracking.Occasion], track: pd.DataFrame
+) -> dict[tuple[str, str], pd.DataFrame]:
+    """Return for each visit every lesion at its place in the reference's frame."""
+    # From the reference to the baseline all visits have the same way.
+    to_frame = next(iter(place.values())).baseline.to_baseline
+    found = frames.framed(occasions, track, to_frame)
+    nothing = pd.DataFrame(columns=list(frames.COLUMNS))
+    return {one.key: found.get("\t".join(one.key), nothing) for one in known}
 
 
 def _shown_alike(known: list[_Known], rows: pd.DataFrame, alike: Alike) -> changes.Shown:
@@ -228,8 +245,11 @@ def renumbered(one: Record, shift: int) -> Record:
     for name, table in one.tables.items():
         columns = [c for c in ("lesion_id", "from_lesion_id", "into_lesion_id") if c in table]
         moved[name] = table.assign(**{column: table[column] + shift for column in columns})
-    wanted = {key: part.assign(lesion_id=part["lesion_id"] + shift) for key, part in one.wanted.items()}
-    return replace(one, tables=moved, wanted=wanted)
+    drawn = [
+        {key: part.assign(lesion_id=part["lesion_id"] + shift) for key, part in each.items()}
+        for each in (one.wanted, one.framed)
+    ]
+    return replace(one, tables=moved, wanted=drawn[0], framed=drawn[1])
 
 
 def to_exchange(one: Record) -> dict[Pair, tuple[Subject, ...]]:

@@ -416,15 +416,19 @@ def _described(
     return where.replace({"compartment": names})
 
 
-def picture(unit: Unit, reference: Unit, done: Measured, wanted: pd.DataFrame) -> Path:
-    """Draw the visit's QC picture and a slice of every lesion, and write the label map by lesion_id.
+def picture(unit: Unit, reference: Unit, done: Measured, wanted: pd.DataFrame, framed: pd.DataFrame) -> Path:
+    """Draw the visit's QC picture, slices of every lesion, and write the label map by lesion_id.
 
     Parameters
     ----------
     wanted : DataFrame
         lesion_id, label (missing where there is no piece) and where it is or would be: x_mm, y_mm, z_mm.
+    framed : DataFrame
+        Every lesion of the patient in the frame of ``reference``: lesion_id, label, x_mm, y_mm, z_mm, half_width_mm;
+        no rows where the visit has no believable registration, and then no picture in that frame.
     """
-    key = store.content_hash("picture", unit.key, done.measured.name, wanted.to_csv(index=False))
+    asked = [wanted.to_csv(index=False), framed.to_csv(index=False), reference.visit.visit_id]
+    key = store.content_hash("picture", unit.key, done.measured.name, *asked)
     if (unit.work / key).exists():
         return unit.work / key
     image = load(unit.visit)
@@ -452,6 +456,7 @@ def picture(unit: Unit, reference: Unit, done: Measured, wanted: pd.DataFrame) -
         (folder / "qc.png").write_bytes(qc)
         amounts = None if left_out is None else figures.left_out_amounts(left_out, image.voxel_volume_mm3)
         checks = {**_checks(unit, done, labels), "left_out": amounts}
+        checks |= {"reference_visit_id": reference.visit.visit_id, "frames": [int(n) for n in framed["lesion_id"]]}
         (folder / "qc.json").write_text(json.dumps(checks, sort_keys=True))
         for lesion_id, x, y, z in there_or_gone(wanted):
             own = labels == lesion_id
@@ -463,11 +468,31 @@ def picture(unit: Unit, reference: Unit, done: Measured, wanted: pd.DataFrame) -
                 title=f"{title}  lesion {lesion_id}",
             )
             (folder / f"lesion_{lesion_id:04d}.png").write_bytes(drawn)
+        _draw_frames(folder, image, done, framed, reference.visit.visit_id)
 
     return store.finish(unit.work, key, write)
 
 
-def label_map(unit: Unit, _: Unit, done: Measured, wanted: pd.DataFrame) -> Path:
+def _draw_frames(folder: Path, image: Scan, done: Measured, framed: pd.DataFrame, reference_visit_id: str) -> None:
+    """Draw every lesion of the patient at its place in the common frame, as this visit shows it there."""
+    if framed.empty:
+        return
+    way = Registration.identity() if done.placed is None else store.read_transform(done.placed)
+    # Pieces that the field cut are no part of the published label map, and can be seen all the same.
+    labels = _by_lesion(grid.array(store.read_labels(done.measured / "pieces.nii.gz")), framed)
+    visited = figures.Visited(image.image, labels, image.imaged, way.from_baseline)
+    for row in framed.to_dict("records"):
+        drawn = figures.frame_picture(
+            visited,
+            int(row["lesion_id"]),
+            centre_mm=np.array([row["x_mm"], row["y_mm"], row["z_mm"]], float),
+            half_width_mm=float(row["half_width_mm"]),
+            reference_visit_id=reference_visit_id,
+        )
+        (folder / f"frame_{int(row['lesion_id']):04d}.png").write_bytes(drawn)
+
+
+def label_map(unit: Unit, _: Unit, done: Measured, wanted: pd.DataFrame, __: pd.DataFrame) -> Path:
     """Write the label map by lesion_id alone, for who needs no picture; arguments as for ``picture``."""
     key = store.content_hash("label map", unit.key, done.measured.name, wanted.to_csv(index=False))
     if (unit.work / key).exists():
@@ -533,8 +558,13 @@ def parameters() -> dict[str, object]:
         f"{name}.{key}": value
         for name, module in steps.items()
         for key, value in vars(module).items()
-        if key.isupper() and isinstance(value, (int, float, str, tuple))
+        if key.isupper() and _is_plain(value)
     }
+
+
+def _is_plain(value: object) -> bool:
+    """Tell a number, a word or some of them from what only a program can read, which would name places of a machine."""
+    return all(map(_is_plain, value)) if isinstance(value, tuple) else isinstance(value, (int, float, str))
 
 
 def _checks(unit: Unit, done: Measured, labels: np.ndarray) -> dict[str, object]:

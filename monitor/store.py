@@ -12,17 +12,20 @@ import hashlib
 import importlib.metadata
 import json
 import math
+import operator
 import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import SimpleITK as sitk
 
@@ -51,6 +54,17 @@ SHEARED = ".nrrd"
 READINGS = 3
 """How often results are read again that were published anew meanwhile."""
 
+CONTRACT = ("visits", "lesions", "lineage", "burden", "changes", "trends", "refused")
+"""Tables that all results have; the others came with later versions, and older results are without them."""
+
+GROUP_ROWS = 32_768
+"""Rows of a table that are read in one piece. The tables are sorted by patient, so that one patient's rows lie in one
+piece or two. Of the 8 million changes of 10,000 patients, one patient's take 21 ms of a processor; in pieces of 16,384
+rows 36 ms and of 8,192 50 ms, the list of pieces being read too."""
+
+CSV_ROWS = 100_000
+"""Rows that are written to CSV at a time: what is made ready for a spreadsheet is a copy."""
+
 PUBLISHED = ("tables", "images")
 """Folders that are swapped in before ``run.json``, which is written last."""
 
@@ -70,6 +84,11 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """A text cell that begins so is run by spreadsheets; it gets a leading apostrophe in CSV (OWASP)."""
 
 
+Read = TypeVar("Read")
+Wanted = Mapping[str, object]
+"""By column, the value that a row must have; None: none, a list: one of them. All must hold."""
+
+
 class StoreBusyError(StoreError):
     """A results folder that another run holds."""
 
@@ -83,8 +102,39 @@ class Results:
     run: dict[str, object]
 
 
-def read_results(folder: str | Path) -> Results:
+def read_results(folder: str | Path, *, patient: str | None = None) -> Results:
     """Read a published results folder; a run that publishes meanwhile is never seen by half.
+
+    Parameters
+    ----------
+    folder : path
+    patient : str, optional
+        Read the rows of this patient alone; of nobody where the results do not know the patient.
+
+    Raises
+    ------
+    StoreError
+        If nothing was published there, or it cannot be read.
+    """
+    filters = None if patient is None else {"patient_id": patient}
+    root = Path(folder)
+    found, run = steady(root, lambda: {name: read_table(root, name, filters=filters) for name in tables.SCHEMAS})
+    return Results(folder=root, tables=found, run=run)
+
+
+def steady(folder: str | Path, read: Callable[[], Read]) -> tuple[Read, dict[str, object]]:
+    """Read results while they stand still: again where a run published meanwhile.
+
+    Parameters
+    ----------
+    folder : path
+    read : callable
+        Reads tables of the folder.
+
+    Returns
+    -------
+    tuple
+        What was read, and ``run.json`` of the run that it is of.
 
     Raises
     ------
@@ -95,15 +145,109 @@ def read_results(folder: str | Path) -> Results:
     for _ in range(READINGS):
         before = _run_text(root)
         try:
-            found = {name: _read_table(root / "tables" / f"{name}.parquet", name) for name in tables.SCHEMAS}
-            run = json.loads(before)
+            found, run = read(), json.loads(before)
         except (OSError, ValueError) as error:
             if _run_text(root) == before:
                 raise StoreError(f"results must be as a run left them; {root} is damaged: {error}") from None
             continue
         if _run_text(root) == before:
-            return Results(folder=root, tables=found, run=run)
+            return found, run
     raise StoreError(f"results must stand still to be read; {root} was published anew {READINGS} times: try again")
+
+
+def read_table(
+    folder: str | Path, name: str, *, columns: Sequence[str] | None = None, filters: Wanted | None = None
+) -> pd.DataFrame:
+    """Read one table of published results, or some of it.
+
+    A table or column that came with a later version than the results are of is empty. A run may publish meanwhile:
+    tables that belong together are read within ``steady``.
+
+    Parameters
+    ----------
+    folder : path
+    name : str
+        A key of ``tables.SCHEMAS``.
+    columns : sequence of str, optional
+        Columns to read, in this order; all without.
+    filters : Wanted, optional
+        Which rows to read.
+
+    Returns
+    -------
+    DataFrame
+        In the dtypes of ``tables``.
+
+    Raises
+    ------
+    OSError
+        If a table that all results have is not there.
+    ValueError
+        If the table or a column is not in ``tables``, or the file is no such table.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder, locked(folder) as root:
+    ...     found = {name: tables.empty(name) for name in tables.SCHEMAS}
+    ...     found["patients"] = tables.check(pd.DataFrame({"patient_id": ["P1", "P2"], "arm": ["A", None]}), "patients")
+    ...     publish(root, found, {}, {})
+    ...     read_table(root, "patients", columns=["patient_id"], filters={"arm": None})["patient_id"].tolist()
+    ['P2']
+    """
+    found = _arrow(folder, name, columns, filters)
+    whole = tables.empty(name) if found is None else tables.check(found.to_pandas(), name)
+    return whole if columns is None else whole[list(columns)]
+
+
+def read_coded(
+    folder: str | Path, name: str, *, columns: Sequence[str] | None = None, filters: Wanted | None = None
+) -> pd.DataFrame:
+    """Read as ``read_table`` does, each text column as a categorical: many rows in a fraction of the room."""
+    kinds = {column.name: column.dtype for column in tables.SCHEMAS.get(name, ())}
+    texts = [column for column, kind in kinds.items() if kind == tables.TEXT]
+    found = _arrow(folder, name, columns, filters, coded=texts)
+    if found is None or set(columns or kinds) - set(found.column_names):
+        whole = read_table(folder, name, columns=columns, filters=filters)
+    else:
+        whole = found.unify_dictionaries().to_pandas()
+    whole = whole[list(columns or kinds)]
+    return whole.astype({column: "category" if column in texts else kinds[column] for column in whole.columns})
+
+
+def _arrow(
+    folder: str | Path, name: str, columns: Sequence[str] | None, filters: Wanted | None, *, coded: Sequence[str] = ()
+) -> pa.Table | None:
+    """Return what a table's file holds of columns and rows; None where an older version wrote no such table."""
+    if name not in tables.SCHEMAS:
+        raise ValueError(f"a table must be one of {', '.join(tables.SCHEMAS)}; got {name!r}")
+    known = {column.name for column in tables.SCHEMAS[name]}
+    if unknown := sorted({*(columns or ()), *(filters or ())} - known):
+        raise ValueError(f"table {name} has no column {', '.join(unknown)}")
+    path = Path(folder) / "tables" / f"{name}.parquet"
+    if name not in CONTRACT and path.parent.is_dir() and not path.exists():
+        return None
+    held = pq.read_schema(path).names
+    wanted = {column: value for column, value in (filters or {}).items() if column in held}
+    if any(value is not None for column, value in (filters or {}).items() if column not in held):
+        return None
+    return pq.read_table(
+        path,
+        columns=None if columns is None else [column for column in columns if column in held],
+        filters=functools.reduce(operator.and_, (_holds(*one) for one in wanted.items())) if wanted else None,
+        read_dictionary=[column for column in coded if column in held] or None,
+    )
+
+
+def _holds(column: str, value: object) -> pc.Expression:
+    """Return the condition that a column has a value, one of a list, or none."""
+    field = pc.field(column)
+    if value is None:
+        return field.is_null()
+    if isinstance(value, list | tuple):
+        # pyarrow finds no type in a list without values.
+        return field.isin(list(value)) if value else pc.scalar(False)
+    return field == value
 
 
 @contextlib.contextmanager
@@ -255,12 +399,26 @@ def noted_study(folder: str | Path) -> Path:
 
 def write_table(table: pd.DataFrame, stem: Path) -> None:
     """Write a table as parquet and CSV beside each other; equal tables give equal bytes."""
-    pq.write_table(pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None), f"{stem}.parquet")
+    schema = pa.Schema.from_pandas(table, preserve_index=False).remove_metadata()
+    with pq.ParquetWriter(f"{stem}.parquet", schema) as stream:
+        # Piece by piece: what is made ready to be written is a copy.
+        for start in range(0, max(len(table), 1), GROUP_ROWS):
+            rows = table.iloc[start : start + GROUP_ROWS]
+            stream.write_table(pa.Table.from_pandas(rows, schema=schema, preserve_index=False), GROUP_ROWS)
     write_csv(table, stem.with_name(f"{stem.name}.csv"))
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
     """Write a table as CSV: ISO days, words for flags, and texts that no spreadsheet runs."""
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        for start in range(0, max(len(table), 1), CSV_ROWS):
+            _plain_texts(table.iloc[start : start + CSV_ROWS]).to_csv(
+                stream, index=False, header=start == 0, lineterminator="\n", quoting=csv.QUOTE_MINIMAL
+            )
+
+
+def _plain_texts(table: pd.DataFrame) -> pd.DataFrame:
+    """Return rows as CSV shows them."""
     plain = table.copy()
     for name in plain.columns:
         kind = str(plain[name].dtype)
@@ -270,7 +428,7 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
             plain[name] = plain[name].dt.strftime("%Y-%m-%d")
         elif kind in ("string", "str", "object"):
             plain[name] = plain[name].map(harmless, na_action="ignore")
-    plain.to_csv(path, index=False, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
+    return plain
 
 
 def harmless(text: object) -> object:
@@ -462,10 +620,6 @@ def _run_text(root: Path) -> str:
         raise StoreError(
             f"a results folder must hold run.json, which is written last; {root} does not: run again"
         ) from None
-
-
-def _read_table(path: Path, name: str) -> pd.DataFrame:
-    return tables.check(pq.read_table(path).to_pandas(), name)
 
 
 def _hashed(part: bytes | str | Path) -> tuple[bytes, bytes]:

@@ -233,6 +233,9 @@ PATIENTS: Schema = (
     Column("arm", TEXT, "", "as the study folder gives it"),
     Column("site", TEXT, "", "as the study folder gives it"),
     Column("sex", TEXT, "", "as the study folder gives it"),
+    Column(
+        "age_years", NUMBER, "a", "age at the baseline, to a tenth of a year; empty where the birth date is unknown"
+    ),
     Column("baseline_visit_id", TEXT, "", "the analysis baseline"),
     Column("treated_from_years", NUMBER, "a", "first treatment, years since the baseline; empty where none"),
 )
@@ -247,6 +250,18 @@ EVENTS: Schema = (
     _LESION,
     _COMPARTMENT,
     Column("side", TEXT, "", "left or right; empty where unknown"),
+)
+
+SCORES: Schema = (
+    _PATIENT,
+    _DATE,
+    Column("years", NUMBER, "a", "day of the score, years since the baseline"),
+    _QUANTITY,
+    Column("value", NUMBER, "", "the score; empty where unknown"),
+    _UNIT,
+    _COMPARTMENT,
+    Column("reader", TEXT, "", "who or what read it, as the study folder gives it"),
+    Column("source", TEXT, "", "where it comes from, as the study folder gives it"),
 )
 
 SELFTEST: Schema = (
@@ -297,6 +312,7 @@ SCHEMAS: dict[str, Schema] = {
     "patients": PATIENTS,
     "events": EVENTS,
     "selftest": SELFTEST,
+    "scores": SCORES,
 }
 """The tables of the results folder: the seven of the contract, then what a page needs of the study beside them."""
 

@@ -33,6 +33,8 @@ USES_SIMPLEITK = {
 USES_FILES = {
     *{"scan", "structures", "study", "conditions", "phantom", "store", "placing", "export", "cli"},
     *{"dashboard.app", "dashboard.slices"},
+    # The file that holds the token; a report, made aside and sent.
+    *{"dashboard.", "dashboard.printing"},
     # The finished parts of a visit: docs/decisions/0002.
     *{"stages", "record", "index"},
     # The study folder that it makes, and throws away.

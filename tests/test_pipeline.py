@@ -16,8 +16,10 @@ import SimpleITK as sitk
 
 from monitor import grid, pipeline, points, store, tables
 from monitor.phantom import PhantomVisit
+from monitor.study import read_study
 from monitor.types import StudyError
 from tests.conftest import SHARED, needs_data, write_visits
+from tests.test_check import study_of
 
 
 def bytes_of(results: Path) -> dict[str, bytes]:
@@ -192,6 +194,38 @@ def test_a_patient_of_one_visit_is_ordinary(limb_visits: list[PhantomVisit], tmp
     assert set(found.tables["lesions"]["status"]) == {"baseline"}
     assert found.tables["changes"].empty
     assert found.tables["trends"]["lo"].isna().all()
+
+
+def test_scores_and_age_come_from_the_study(tmp_path: Path) -> None:
+    """Scores of patients with a baseline have years; the age is a tenth of a year, and no birth date leaves."""
+    folder = study_of(tmp_path, a={})
+    (folder / "patients.csv").write_text("patient_id,birth_date,sex\nP1,2004-03-31,F\n")
+    (folder / "scores.csv").write_text(
+        "patient_id,date,quantity,value,unit,reader\nP1,2012-01-02,CMAS,41,points,r1\n"
+        "P1,2010-01-01,CMAS,,points,r1\nP999,2010-01-01,CMAS,52,points,r1\n"
+    )
+    opened = read_study(folder)
+    baselines = {"P1": opened.patients[0].visits[0]}
+    scores = pipeline._scores(opened, baselines)
+    assert scores["patient_id"].tolist() == ["P1", "P1"]
+    assert scores["years"].tolist() == pytest.approx([0.0, 731 / 365.25])
+    assert scores["value"].fillna(-1.0).tolist() == [-1.0, 41.0]
+    assert scores.loc[1, ["quantity", "unit", "reader"]].tolist() == ["CMAS", "points", "r1"]
+    people = pipeline._patients(opened, baselines)
+    assert people["age_years"].tolist() == [5.8]
+    assert "2004" not in people.to_csv()
+    assert pipeline._patients(opened, {})["age_years"].isna().all()
+
+
+@pytest.mark.parametrize("name", tables.SCHEMAS)
+def test_published_tables_stand_patient_by_patient(limb_results: store.Results, name: str) -> None:
+    """Rows of one patient stand together, in order of patient_id and then of time."""
+    table = limb_results.tables[name]
+    known = table["patient_id"].dropna()
+    assert known.tolist() == sorted(known)
+    assert table["patient_id"].isna().tolist() == sorted(table["patient_id"].isna())
+    if "years" in table:
+        assert all(own["years"].is_monotonic_increasing for _, own in table.groupby("patient_id"))
 
 
 def test_an_unknown_patient_is_wrong_usage(limb_study: Path) -> None:

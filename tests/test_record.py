@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
@@ -120,6 +121,18 @@ def test_a_results_folder_holds_pictures_of_each_lesion(limb_results: store.Resu
         assert (folder / f"lesion_{row['lesion_id']:04d}.png").stat().st_size > 1000
         assert (folder / "qc.png").exists()
         assert (folder / "lesions.nii.gz").exists()
+
+
+def test_every_visit_shows_every_lesion_in_one_frame(limb_results: store.Results) -> None:
+    """Before it was there and after it was gone: a picture for each lesion of the patient at each placed visit."""
+    lesions, visits = limb_results.tables["lesions"], limb_results.tables["visits"]
+    assert visits["residual_mm"].notna().all()
+    known = {f"frame_{lesion:04d}.png" for lesion in lesions["lesion_id"].dropna()}
+    assert len(known) == 3
+    for row in visits.to_dict("records"):
+        folder = Path(limb_results.folder) / "images" / row["patient_id"] / row["visit_id"]
+        assert {path.name for path in folder.glob("frame_*.png")} == known
+        assert json.loads((folder / "qc.json").read_text())["reference_visit_id"] == row["reference_visit_id"]
 
 
 def words(*rows: tuple[int | None, float, str | None]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
@@ -13,13 +14,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
-from monitor import store, tables
-from monitor.export import plots, report, story, words
-from monitor.export.report import PICTURE_BYTES, PICTURE_PIXELS
+from monitor import cli, store, tables
+from monitor.export import plots, report, report_tables, story, words
+from monitor.export.report_pictures import FRAMED_LESIONS, PICTURE_BYTES, PICTURE_PIXELS
 from monitor.store import StoreError
 from monitor.types import StudyError
 from tests.dashboard.made import made_tables, write_empty, write_results
+from tests.made_report import crowded
+from tests.made_report import rows as crowded_rows
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 """Elements that have no end tag."""
@@ -167,7 +171,7 @@ def test_the_page_can_be_heard(page):
 
 def test_key_images_are_few_and_small(page):
     """Overviews of the first and last visit, the largest lesions at both; a large picture is made smaller."""
-    images = page.all("img")[1:]
+    images = page.all("img")[2:]
     assert [image["alt"].replace(words.THIN, " ") for image in images] == [
         "Overview of scan V1 of 2022-10-04: skeleton and numbered lesions.",
         "Overview of scan V5 of 2025-05-10: skeleton and numbered lesions.",
@@ -223,7 +227,7 @@ def test_a_refused_visit_beside_measured_ones(results, tmp_path):
     assert "Refused, not measured: V5 (see What was refused)." in page.text
     assert "× refused" in page.text
     assert "slice spacing is not uniform: 2.5 mm to 5.0 mm" in page.text
-    assert len(page.all("img")) == 1
+    assert len(page.all("img")) == 2
     assert "dicom/" not in page.text
 
 
@@ -332,10 +336,12 @@ def test_an_unknown_patient_lists_known_ones(results, tmp_path):
     assert not (tmp_path / "r.html").exists()
 
 
-def test_only_html_is_offered(results, tmp_path):
-    """Another ending is told which one is right."""
-    with pytest.raises(StudyError, match=r"must end in \.html; got 'r\.pdf'"):
-        report(results, "P001", tmp_path / "r.pdf")
+def test_only_html_and_pdf_are_offered(results, tmp_path):
+    """Another ending is told which ones are right, another form too."""
+    with pytest.raises(StudyError, match=r"must end in \.html or \.pdf; got 'r\.doc'"):
+        report(results, "P001", tmp_path / "r.doc")
+    with pytest.raises(ValueError, match="must be one of long, page; got 'short'"):
+        report(results, "P001", tmp_path / "r.html", form="short")
     with pytest.raises(StoreError, match=r"must hold run\.json"):
         report(tmp_path, "P001", tmp_path / "r.html")
 
@@ -359,8 +365,9 @@ def test_the_picture_of_lines_is_empty_where_nothing_was_measured():
     """A patient without numbers has no figure; one with a single visit has."""
     found = made_tables(0)
     events = found["events"].head(0)
-    assert plots.course(story.patient(found, "P900").measured, events) == b""
-    assert plots.course(story.patient(found, "P003").measured, events).startswith(b"<?xml")
+    for patient, start in (("P900", b""), ("P003", b"<?xml")):
+        course = replace(story.course(story.patient(found, patient), "volume_mm3"), events=events)
+        assert plots.trajectory(course)[:5] == start
 
 
 def test_events_are_lettered_in_order_of_time():
@@ -369,3 +376,61 @@ def test_events_are_lettered_in_order_of_time():
     made = plots.lettered(tables.check(pd.DataFrame(rows), "events"))
     assert made["years"].is_monotonic_increasing
     assert "".join(made["letter"]) == "abcdefghijklmnopqrstuvwxyz"
+
+
+def test_the_long_form_has_what_the_clinic_s_page_leaves_out(tmp_path):
+    """Frames over the visits, published limits, scores, dose so far, age at the scan, and how sure a link is."""
+    page = page_of(crowded(tmp_path / "r"), "P1", tmp_path)
+    frames = [image for image in page.all("img") if (image["alt"] or "").startswith("Three planes")]
+    assert len(frames) == FRAMED_LESIONS * 2
+    for said in (
+        "What published limits say",
+        "Callister 1998",
+        "Scores of readers",
+        "cdasi damage",
+        "Dose-length product so far, mGy·cm",
+        "1 200",
+        "Age at the scan, years",
+        "17.2",
+        "Least sure link",
+        "no number was measured on them",
+    ):
+        assert said in page.text
+
+
+def test_published_limits_stand_beside_our_own(tmp_path):
+    """A comparison by a published limit is in its own table, and never the verdict of a lesion or a total."""
+    found = crowded_rows()
+    one = story.patient(found, "P1")
+    (first, *_) = report_tables.published_grids(one)
+    assert [head.text for head in first.heads[:2]] == ["Quantity", "Limit"]
+    assert first.rows[0][1].text == "Callister 1998"
+    assert {cell.mark.word for cell in first.rows[0][2:]} == {"no detectable change"}
+    assert story.change_at(one, "volume_mm3", "baseline", "V12")["verdict"] == "increased"
+
+
+def test_objects_of_the_program_are_no_parameters(tmp_path):
+    """Their text names a folder of the machine; numbers and words stay, by module."""
+    page = page_of(crowded(tmp_path / "r"), "P1", tmp_path)
+    assert "lesions LEAST 2.0" in page.text
+    assert "someone" not in page.text
+
+
+def test_the_notes_of_trends_are_told_once():
+    """Rows that share a note point to one line below the table."""
+    found = made_tables(0)
+    found["trends"] = found["trends"].assign(note="a; b", interval_kind="residual_t")
+    grid = story.trend_grid(story.patient(found, "P001"))
+    assert grid.notes == ("limits: residual t", "a", "b")
+    assert {row[-1].text for row in grid.rows} == {"1, 2, 3"}
+
+
+def test_the_command_writes_what_it_is_asked_for(results, tmp_path):
+    """A page, and figures; asked for nothing, it says what to ask for."""
+    run = CliRunner().invoke
+    out, folder = tmp_path / "p.html", tmp_path / "figures"
+    asked = ["report", str(results), "P001"]
+    assert run(cli.app, [*asked, "-o", str(out), "--page", "--figures", str(folder)]).exit_code == 0
+    assert "Smallest change that counts" in out.read_text(encoding="utf-8")
+    assert len(list(folder.iterdir())) == 4
+    assert "give -o FILE.html" in str(run(cli.app, asked).exception)

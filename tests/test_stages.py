@@ -89,7 +89,8 @@ def test_what_was_left_out_is_kept_drawn_and_published(
     own = stages.place(unit, unit)
     done = stages.measure(own, own)
     nothing = pd.DataFrame(columns=["lesion_id", "label", "x_mm", "y_mm", "z_mm"])
-    files = stages.published(done, stages.picture(unit, unit, done, nothing))
+    framed = pd.DataFrame(columns=[*nothing.columns, "half_width_mm"])
+    files = stages.published(done, stages.picture(unit, unit, done, nothing, framed))
     said = json.loads(files["qc.json"].read_text())["left_out"]
     assert ("left_out.nii.gz" in files) == asked
     if not asked:
@@ -101,12 +102,40 @@ def test_what_was_left_out_is_kept_drawn_and_published(
     assert said["bone"] == {"pieces": 0, "mm3": 0.0}
 
 
+def test_lesions_are_drawn_in_the_frame_of_the_reference(tmp_path: Path) -> None:
+    """A picture for each lesion that is known, there or not; none without a place, and qc.json says which and whose."""
+    folder, _ = nodules(tmp_path / "study")
+    (visit,) = study.read_study(folder).patients[0].visits
+    unit = stages.Unit(visit, tmp_path, stages.key_of(visit))
+    stages.look(unit)
+    own = stages.place(unit, unit)
+    done = stages.measure(own, own)
+    nothing = pd.DataFrame(columns=["lesion_id", "label", "x_mm", "y_mm", "z_mm"])
+    framed = pd.DataFrame(
+        {"lesion_id": [2, 7], "label": pd.array([1, None], "Int64"), "x_mm": 1.0, "y_mm": 2.0, "z_mm": 3.0}
+    ).assign(half_width_mm=15.0)
+    for table, names in ((framed, ["frame_0002.png", "frame_0007.png"]), (framed.iloc[:0], [])):
+        files = stages.published(done, stages.picture(unit, unit, done, nothing, table))
+        assert sorted(name for name in files if name.startswith("frame_")) == names
+        said = json.loads(files["qc.json"].read_text())
+        assert said["reference_visit_id"] == visit.visit_id
+        assert [f"frame_{lesion:04d}.png" for lesion in said["frames"]] == names
+        assert not grid.array(store.read_labels(files["lesions.nii.gz"])).any()
+
+
 def test_parameters_name_every_threshold() -> None:
     """run.json holds the named constants of the steps."""
     named = stages.parameters()
     assert named["lesions.NOISE_FACTOR"] == 4.3
     assert named["burden.MARGIN_MM"] == 2.0
     assert named["lesions.apart.SADDLE"] == 0.7
+
+
+def test_parameters_are_numbers_and_words() -> None:
+    """What only this program can read names places of a machine, and differs from run to run."""
+    told = json.dumps(stages.parameters(), default=repr)
+    assert " at 0x" not in told
+    assert "<module" not in told
 
 
 def test_thresholds_of_parts_are_named_too() -> None:

@@ -118,14 +118,15 @@ def test_csv_says_what_people_read(tmp_path):
 def test_no_cell_of_text_is_a_formula(tmp_path, rows):
     """Property: texts and numbers come back from both files, and no text begins as a formula does."""
     table = tables.check(pd.DataFrame(rows, columns=["note", "estimate"]), "trends")
-    store.write_table(table, tmp_path / "t")
-    with (tmp_path / "t.csv").open(newline="", encoding="utf-8") as stream:
+    (tmp_path / "tables").mkdir(exist_ok=True)
+    store.write_table(table, tmp_path / "tables" / "trends")
+    with (tmp_path / "tables" / "trends.csv").open(newline="", encoding="utf-8") as stream:
         read = [(row["note"], row["estimate"]) for row in csv.DictReader(stream)]
     for (text, number), (cell, digits) in zip(rows, read, strict=True):
         lines = text.replace("\r\n", "\n").replace("\r", "\n")
         assert cell == (f"'{lines}" if text.startswith(store.FORMULA_STARTS) else lines)
         assert np.array_equal(float(digits or "nan"), number, equal_nan=True)
-    pd.testing.assert_frame_equal(store._read_table(tmp_path / "t.parquet", "trends"), table)
+    pd.testing.assert_frame_equal(store.read_table(tmp_path, "trends"), table)
 
 
 def test_a_new_publication_replaces_all_of_the_old(tmp_path):
@@ -200,15 +201,15 @@ def test_what_is_not_published_cannot_be_read(tmp_path):
 def test_results_that_change_while_being_read_are_read_again(tmp_path, monkeypatch):
     """A reader that meets a publication gets the new results whole; one that never gets through says so."""
     folder = published(tmp_path / "r", 1)
-    plain, left = store._read_table, [1]
+    plain, left = store.read_table, [1]
 
-    def meanwhile(path, name):
+    def meanwhile(root, name, **which):
         if left[0] and name == "trends":
             left[0] -= 1
             published(folder, 5 - left[0])
-        return plain(path, name)
+        return plain(root, name, **which)
 
-    monkeypatch.setattr(store, "_read_table", meanwhile)
+    monkeypatch.setattr(store, "read_table", meanwhile)
     assert read_results(folder).run["number"] == 5
     left[0] = 3
     with pytest.raises(StoreError, match=r"must stand still to be read; .* was published anew 3 times"):
@@ -510,3 +511,81 @@ def test_simpleitk_reads_the_registration_as_the_docstring_says(tmp_path):
     both = sitk.CompositeTransform([affine, sitk.DisplacementFieldTransform(field)])
     mapped = np.array([both.TransformPoint(point) for point in POINTS.tolist()])
     assert mapped == pytest.approx(registration.from_baseline(POINTS), abs=1e-5)
+
+
+def long_table(rows: int) -> pd.DataFrame:
+    """Return rows of table ``burden``, ten a patient, sorted by patient."""
+    table = pd.DataFrame({"patient_id": [f"P{n // 10:05d}" for n in range(rows)], "value": np.arange(rows) / 7})
+    return tables.check(table.assign(quantity=["volume_mm3", "mass_mg"] * (rows // 2)), "burden")
+
+
+def test_a_long_table_is_written_in_pieces(tmp_path, monkeypatch):
+    """Closed form: so many pieces to read, and in CSV every row once under one header; the same bytes again."""
+    monkeypatch.setattr(store, "GROUP_ROWS", 100)
+    monkeypatch.setattr(store, "CSV_ROWS", 70)
+    for name in ("t", "again"):
+        store.write_table(long_table(250), tmp_path / name)
+    held = pq.ParquetFile(tmp_path / "t.parquet").metadata
+    assert [held.row_group(number).num_rows for number in range(held.num_row_groups)] == [100, 100, 50]
+    assert (tmp_path / "t.parquet").read_bytes() == (tmp_path / "again.parquet").read_bytes()
+    lines = (tmp_path / "t.csv").read_text().splitlines()
+    assert len(lines) == 251
+    assert lines[-1].startswith("P00024,")
+    assert [n for n, line in enumerate(lines) if line.startswith("patient_id,")] == [0]
+    long_table(250).to_csv(tmp_path / "plain.csv", index=False, lineterminator="\n")
+    assert (tmp_path / "t.csv").read_bytes() == (tmp_path / "plain.csv").read_bytes()
+
+
+def test_the_results_of_one_patient(tmp_path):
+    """The rows of that patient in all tables, and of nobody for one that the results do not know."""
+    found = {name: tables.empty(name) for name in tables.SCHEMAS}
+    found["patients"] = tables.check(pd.DataFrame({"patient_id": ["P1", "P2"], "arm": ["A", None]}), "patients")
+    found["burden"] = long_table(40)
+    with locked(tmp_path / "r") as root:
+        publish(root, found, {}, {"number": 1})
+    one = read_results(tmp_path / "r", patient="P2")
+    assert one.tables["patients"]["patient_id"].tolist() == ["P2"]
+    assert set(one.tables) == set(tables.SCHEMAS)
+    assert one.run == {"number": 1}
+    own = read_results(tmp_path / "r", patient="P00003").tables["burden"]
+    pd.testing.assert_frame_equal(own, found["burden"].iloc[30:].reset_index(drop=True))
+    assert all(table.empty for table in read_results(tmp_path / "r", patient="P' or 1").tables.values())
+
+
+def test_part_of_a_table(tmp_path):
+    """Columns in the order that is asked for; a filter is a value, one of several, or none."""
+    found = {name: tables.empty(name) for name in tables.SCHEMAS}
+    rows = {"patient_id": ["P1", "P1", "P2", "P3"], "lesion_id": [1, None, None, 2], "verdict": ["a", "b", "b", None]}
+    found["changes"] = tables.check(pd.DataFrame(rows), "changes")
+    with locked(tmp_path / "r") as root:
+        publish(root, found, {}, {})
+    table = store.read_table(root, "changes", columns=["verdict", "lesion_id"], filters={"patient_id": ["P1", "P3"]})
+    assert list(table.columns) == ["verdict", "lesion_id"]
+    assert table["lesion_id"].fillna(0).tolist() == [1, 0, 2]
+    coded = store.read_coded(root, "changes", columns=["patient_id", "verdict"], filters={"lesion_id": None})
+    assert [str(kind) for kind in coded.dtypes] == ["category", "category"]
+    assert coded.astype(str).to_numpy().tolist() == [["P1", "b"], ["P2", "b"]]
+    with pytest.raises(ValueError, match="table changes has no column name"):
+        store.read_table(root, "changes", columns=["name"])
+    with pytest.raises(ValueError, match="a table must be one of"):
+        store.read_table(root, "../changes")
+
+
+def test_results_of_an_older_version(tmp_path):
+    """A table or column that came later is empty; one of the contract that is gone is damage."""
+    folder = published(tmp_path / "r", 1)
+    for name in ("selftest", "events"):
+        (folder / "tables" / f"{name}.parquet").unlink()
+    path = folder / "tables" / "lesions.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["link_score", "side"]), path)
+    found = read_results(folder)
+    pd.testing.assert_frame_equal(found.tables["selftest"], tables.empty("selftest"))
+    assert found.tables["lesions"]["side"].isna().all()
+    assert len(store.read_table(folder, "lesions", filters={"side": None})) == 2
+    assert store.read_table(folder, "lesions", filters={"side": "left"}).empty
+    coded = store.read_coded(folder, "lesions", columns=["patient_id", "side"])
+    assert [str(kind) for kind in coded.dtypes] == ["category", "category"]
+    assert store.read_coded(folder, "events").empty
+    (folder / "tables" / "burden.parquet").unlink()
+    with pytest.raises(StoreError, match="damaged"):
+        read_results(folder)

@@ -1,1 +1,1 @@
-"""The parts of ``monitor.record``: which pieces are compared voxel by voxel, and where the answers stand."""
+"""The parts of ``monitor.record``: comparisons voxel by voxel, places in the common frame, and the order of rows."""

@@ -14,14 +14,14 @@ from monitor import store, tables
 from monitor.errors import StoreError
 from monitor.export import folder, workbook
 from monitor.export.dictionary import Sheet, sheet
-from monitor.export.report import report
+from monitor.export.report import report, report_figures
 from monitor.export.wide import visits_wide
 from monitor.placing import placed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["FORMATS", "export", "report"]
+__all__ = ["FORMATS", "export", "report", "report_figures"]
 
 WORKBOOK = "calcitrack.xlsx"
 """Name of the workbook in a folder."""

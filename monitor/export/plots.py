@@ -1,21 +1,26 @@
-"""The course of a patient's burden as a picture: values in, bytes of an SVG out, the same for the same values."""
+"""The course of a patient's burden as a picture: values in, an SVG or PNG out, the same bytes for the same values."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from io import BytesIO
 from string import ascii_lowercase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib import style
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from monitor.export import words
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 DRAWN = {"volume_mm3": "mm3", "excess_hu_mm3": "HU mm3"}
@@ -24,11 +29,38 @@ DRAWN = {"volume_mm3": "mm3", "excess_hu_mm3": "HU mm3"}
 SIZE_IN = (7.4, 2.9)
 """Width and height, inches: the width of text on A4."""
 
+DPI = 200
+"""Dots an inch of a PNG: 1480 over the width of a page."""
+
 INK, EVENT, GRID = "#0072B2", "#D55E00", "#D9DEE2"
 """Okabe and Ito's blue and vermilion: told apart with every kind of colour vision; and a grey."""
 
+BAND, SOFT = "#D6DCE1", "#55626C"
+"""Greys of the detectable band, and of what is written beside the data."""
+
 LEAST_SPAN_YEARS = 0.5
 """A shorter course is drawn over so much time, so that one visit is not a line."""
+
+MARGIN = 0.05
+"""Room left and right of the first and last visit, as a share of the time between them."""
+
+FRAME_IN = 0.95
+"""What title, key, names of visits and the axis of time take of the height of a picture, inches."""
+
+LANE_IN = 0.17
+"""Height of a lane, inches: a line of 7 point text."""
+
+MOST_LANES = 5
+"""So many lanes are drawn; the table of events has all."""
+
+NAME_CHARS = 20
+"""A longer name of a lane, or of a visit (half of it), is cut, so that it leaves room for the picture."""
+
+LEAST_APART = 0.035
+"""Visits closer than this share of the width are named once, or their names would lie on each other."""
+
+MARKS = {"surgery": "X", "flare": "*", "injury": "P", "exposure": "D"}
+"""Kinds of events that are moments, and what marks them."""
 
 STYLE: dict[str, Any] = {
     "svg.hashsalt": "calcitrack",
@@ -42,30 +74,100 @@ STYLE: dict[str, Any] = {
 """What makes the bytes hang on the values alone, and the look."""
 
 
-def course(wide: pd.DataFrame, events: pd.DataFrame) -> bytes:
-    """Draw total volume and excess over the years, with 95 % limits and what happened meanwhile.
+KEY: dict[str, Any] = {
+    "title_fontproperties": {"size": 8.5, "weight": "bold"},
+    "alignment": "left",
+    "ncols": 4,
+    "frameon": False,
+    "fontsize": 7,
+    "handlelength": 1.6,
+    "columnspacing": 1.1,
+    "handletextpad": 0.5,
+    "borderaxespad": 0.2,
+    "labelcolor": SOFT,
+}
+"""The look of the key, which stands above the picture."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """What is drawn of one patient's total of one quantity.
+
+    ``wide`` are rows of the wide table in order of date; ``events`` those of ``lettered``; ``changes`` the comparisons
+    of the total with the baseline; ``trends`` the patient's rows of table ``trends`` on the total.
+    """
+
+    wide: pd.DataFrame
+    quantity: str
+    events: pd.DataFrame
+    changes: pd.DataFrame
+    trends: pd.DataFrame
+
+    @property
+    def empty(self) -> bool:
+        """Tell whether there is nothing to draw."""
+        names = [self.quantity, f"{self.quantity}_observed"]
+        seen = self.wide[self.wide["years"].notna()]
+        return not set(names) <= set(seen) or not bool(seen[names].notna().any(axis=None))
+
+
+class Fit(NamedTuple):
+    """A line fitted to a course: times, years, and its height with limits, in the unit of the table."""
+
+    years: np.ndarray
+    height: np.ndarray
+    lo: np.ndarray
+    hi: np.ndarray
+
+
+def trajectory(
+    course: Course, *, size_in: tuple[float, float] = SIZE_IN, lanes: bool = True, kind: str = "svg"
+) -> bytes:
+    """Draw a total over the years: 95 % limits, the detectable band, the fitted line, treatment and other events.
 
     Parameters
     ----------
-    wide : DataFrame
-        One patient's rows of the wide table, in order of date.
-    events : DataFrame
-        Rows of table ``events`` as ``lettered`` gives them.
+    course : Course
+        What is drawn.
+    size_in : (float, float)
+        Width and height of the panel, inches; lanes of events are added below it.
+    lanes : bool
+        Whether a lane for each treatment and event stands below.
+    kind : str
+        ``svg`` or ``png``.
 
     Returns
     -------
     bytes
-        An SVG; empty where there is nothing to draw.
+        The picture, the same for the same values; empty where there is nothing to draw.
     """
-    drawn = [name for name in DRAWN if name in wide and wide[[name, f"{name}_observed"]].notna().any(axis=None)]
-    seen = wide[wide["years"].notna()]
-    if not drawn or seen.empty:
+    if course.empty:
         return b""
+    one = replace(course, wide=course.wide[course.wide["years"].notna()])
     with style.context(STYLE):
-        figure = Figure(figsize=SIZE_IN, layout="constrained")
-        for ax, name in zip(np.atleast_1d(figure.subplots(1, len(drawn))), drawn, strict=True):
-            _panel(ax, seen, name, events)
-        out = BytesIO()
+        drawn = _lanes(one.events) if lanes else []
+        height = size_in[1] + LANE_IN * len(drawn)
+        figure = Figure(figsize=(size_in[0], height), layout="constrained")
+        rows = 2 if drawn else 1
+        ratios = [max(size_in[1] - FRAME_IN, LANE_IN), LANE_IN * len(drawn)][:rows]
+        axes = np.atleast_1d(figure.subplots(rows, 1, sharex=True, gridspec_kw={"height_ratios": ratios}))
+        key = _panel(axes[0], one)
+        if drawn:
+            _draw_lanes(axes[1], drawn, axes[0])
+        axes[-1].set_xlabel("years since the baseline", fontsize=8, labelpad=2)
+        # Heads the picture: upright beside the axis there is no room for it in a low panel.
+        named = f"{words.quantity_name(one.quantity)}, {words.UNITS[DRAWN[one.quantity]][1]}"
+        figure.legend(handles=key, title=named, loc="outside upper left", **KEY)
+        return _written(figure, kind)
+
+
+def _written(figure: Figure, kind: str) -> bytes:
+    """Return a figure as a file, without a date or a version."""
+    out = BytesIO()
+    if kind == "png":
+        figure.set_dpi(DPI)
+        FigureCanvasAgg(figure).print_png(out, metadata={"Software": None})
+    else:
         FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None, "Creator": None})
     return out.getvalue()
 
@@ -76,42 +178,174 @@ def lettered(events: pd.DataFrame) -> pd.DataFrame:
     return ordered.assign(letter=[*ascii_lowercase[: len(ordered)], *[""] * (len(ordered) - len(ascii_lowercase))])
 
 
-def _panel(ax: Axes, wide: pd.DataFrame, name: str, events: pd.DataFrame) -> None:
-    over, unit = words.UNITS[DRAWN[name]]
-    values = {more: wide[f"{name}{more}"].to_numpy(float) / over for more in ("", "_lo", "_hi", "_observed")}
-    years = wide["years"].to_numpy(float)
+def band(course: Course) -> pd.DataFrame:
+    """Return years, lo and hi of what cannot be told from no change since the baseline, in the unit of the table."""
+    own = course.changes[course.changes["detectable"].notna() & course.changes["before"].notna()]
+    years = own["to_visit"].map(course.wide.drop_duplicates("visit_id").set_index("visit_id")["years"]).astype(float)
+    least = own["detectable"].astype(float)
+    middle = own["before"].astype(float)
+    found = pd.DataFrame({"years": years, "lo": (middle - least).clip(lower=0), "hi": middle + least})
+    found = found.dropna().sort_values("years", kind="stable", ignore_index=True)
+    if found.empty:
+        return found
+    # From the baseline on it is as wide as at the first visit compared with it.
+    return pd.concat([found.head(1).assign(years=0.0), found], ignore_index=True)
+
+
+def fitted(course: Course) -> Fit | None:
+    """Return the straight line of table ``trends`` with its 95 % limits; without its level and rate, none.
+
+    Level and rate are the line's height at the baseline and its slope. About the mean time of the visits, weighted by
+    their errors, the two are independent: half the limits at time t are the root of m² + (t - mean)² r², with r that
+    of the rate and m² + mean² r² the square of that of the level (Draper and Smith 1998, Applied Regression, 3.1).
+    """
+    terms = {str(row["term"]): row for row in _absolute(course.trends).to_dict("records")}
+    if not {"level", "rate"} <= set(terms):
+        return None
+    numbers = {(t, n): float(terms[t][n]) for t in ("level", "rate") for n in ("estimate", "lo", "hi")}
+    if not np.isfinite([numbers[term, "estimate"] for term in ("level", "rate")]).all():
+        return None
+    ends = course.events.loc[course.events["kind"].eq("surgery").fillna(False), "years"]
+    seen = course.wide[course.wide[course.quantity].notna()]
+    times = seen["years"].to_numpy(float)
+    # A surgery between the visits closes the series that the line was fitted to.
+    closed = min([float(end) for end in ends if len(times) and end >= times.min()], default=np.inf)
+    used = times <= closed
+    if used.sum() < 2:
+        return None
+    years = np.linspace(times[used].min(), times[used].max(), 41)
+    height = numbers["level", "estimate"] + numbers["rate", "estimate"] * years
+    half = {term: (numbers[term, "hi"] - numbers[term, "lo"]) / 2 for term in ("level", "rate")}
+    width = (seen[f"{course.quantity}_hi"] - seen[f"{course.quantity}_lo"]).to_numpy(float)[used]
+    weights = 1 / width**2 if np.isfinite(width).all() and (width > 0).all() else np.ones(len(width))
+    mean = float(np.average(times[used], weights=weights))
+    at_mean = max(half["level"] ** 2 - mean**2 * half["rate"] ** 2, 0.0)
+    wide = np.sqrt(at_mean + (years - mean) ** 2 * half["rate"] ** 2)
+    return Fit(years, height, height - wide, height + wide)
+
+
+def _absolute(trends: pd.DataFrame) -> pd.DataFrame:
+    return trends[(trends["scale"].fillna("absolute") == "absolute").to_numpy(bool)]
+
+
+def _panel(ax: Axes, one: Course) -> list[Artist]:
+    """Draw the values and what they are judged by; return the entries of the key."""
+    name = one.quantity
+    over = words.UNITS[DRAWN[name]][0]
+    values = {more: one.wide[f"{name}{more}"].to_numpy(float) / over for more in ("", "_lo", "_hi", "_observed")}
+    years = one.wide["years"].to_numpy(float)
     whole = np.isfinite(values[""])
-    like = wide["comparable"].fillna(True).to_numpy(bool)
+    like = one.wide["comparable"].fillna(True).to_numpy(bool)
     bounded = whole & np.isfinite(values["_lo"]) & np.isfinite(values["_hi"])
-    ax.vlines(years[bounded], values["_lo"][bounded], values["_hi"][bounded], color=INK, lw=1.2)
-    ax.plot(years[whole & like], values[""][whole & like], color=INK, lw=1.2, marker="o", ms=5)
-    for chosen, height, marker in ((whole & ~like, values[""], "o"), (~whole, values["_observed"], "^")):
-        ax.plot(years[chosen], height[chosen], marker, mfc="white", mec=INK, mew=1.2, ms=5.5, ls="none")
-    _dress(ax, years, events)
-    ax.set_title(f"{words.quantity_name(name)} ({unit})", fontsize=9, loc="left", pad=14)
+    none = whole & (values[""] == 0)
+    _limits_of_time(ax, years)
+    key = [*_draw_band(ax, band(one), over), *_draw_fit(ax, fitted(one), over)]
+    reach = np.vstack([values[""] - values["_lo"], values["_hi"] - values[""]])[:, bounded].clip(min=0)
+    ax.errorbar(years[bounded], values[""][bounded], reach, fmt="none", ecolor=INK, elinewidth=1.1, capsize=2.5)
+    ax.plot(years[whole & like], values[""][whole & like], color=INK, lw=1.2, zorder=2.5)
+    look: dict[str, Any] = {"mec": INK, "mew": 1.2, "color": INK, "ls": "none", "zorder": 3}
+    said = (
+        (whole & like & ~none, values[""], "o", INK, "total with 95 % limits"),
+        (whole & ~like & ~none, values[""], "o", "white", "not comparable"),
+        (~whole & np.isfinite(values["_observed"]), values["_observed"], "^", "white", "seen in part"),
+        (none, values[""], "v", "white", "none found, below detection"),
+    )
+    for chosen, height, marker, face, told in said:
+        if chosen.any():
+            key += ax.plot(years[chosen], height[chosen], marker, mfc=face, ms=5, label=told, clip_on=False, **look)
+    _dress(ax, one)
+    return key
 
 
-def _dress(ax: Axes, years: np.ndarray, events: pd.DataFrame) -> None:
-    """Give a panel its axes and mark what happened."""
+def _draw_band(ax: Axes, found: pd.DataFrame, over: float) -> list[Artist]:
+    """Draw what counts as no change, and the baseline in its middle."""
+    if found.empty:
+        return []
+    years, lo, hi = (found[name].to_numpy(float) for name in ("years", "lo", "hi"))
+    ax.fill_between(years, lo / over, hi / over, color=BAND, lw=0, zorder=0.5)
+    return [Patch(color=BAND, label="no detectable change since the baseline")]
+
+
+def _draw_fit(ax: Axes, fit: Fit | None, over: float) -> list[Artist]:
+    if fit is None:
+        return []
+    ax.plot(fit.years, fit.height / over, color="#1D262D", lw=1.0, ls=(0, (5, 2)), zorder=2)
+    for edge in (fit.lo, fit.hi):
+        if np.isfinite(edge).all():
+            ax.plot(fit.years, edge / over, color="#1D262D", lw=0.7, ls=":", zorder=2)
+    return [Line2D([], [], color="#1D262D", lw=1.0, ls=(0, (5, 2)), label="fitted line (dotted: its limits)")]
+
+
+def _limits_of_time(ax: Axes, years: np.ndarray) -> None:
+    middle, half = (years.min() + years.max()) / 2, max(np.ptp(years), LEAST_SPAN_YEARS) * (0.5 + MARGIN)
+    ax.set_xlim(middle - half, middle + half)
+
+
+def _dress(ax: Axes, one: Course) -> None:
+    """Give a panel its axes, the names of the visits, and a line where something happened."""
     ax.set_ylim(0, max(ax.get_ylim()[1], 1.0))
-    middle, half = (years.min() + years.max()) / 2, max(np.ptp(years), LEAST_SPAN_YEARS) * 0.56
-    left, right = middle - half, middle + half
-    ax.set_xlim(left, right)
-    ax.axvline(0, color="#66727C", lw=0.8, ls=":")
-    for event in events.to_dict("records"):
-        start = float(event["years"])
-        if event["kind"] == "treatment" and start < right:
-            end = right if pd.isna(event["end_years"]) else min(float(event["end_years"]), right)
-            ax.axvspan(max(start, left), max(end, left), color=EVENT, alpha=0.09, lw=0)
-        if left <= start <= right:
-            ax.axvline(start, color=EVENT, lw=0.9, ls="--")
-            ax.annotate(
-                event["letter"], (start, 1), xycoords=ax.get_xaxis_transform(), xytext=(0, 2),
-                textcoords="offset points", ha="center", color=EVENT, fontweight="bold",
-            )  # fmt: skip
+    left, right = ax.get_xlim()
+    if left <= 0 <= right:
+        ax.axvline(0, color="#66727C", lw=0.8, ls=":", zorder=1)
+    for event in one.events.to_dict("records"):
+        if left <= float(event["years"]) <= right:
+            ax.axvline(float(event["years"]), color=EVENT, lw=0.7, ls="--", alpha=0.6, zorder=1)
+    named: list[tuple[float, str]] = []
+    for years, visit in zip(one.wide["years"].astype(float), one.wide["visit_id"].astype(str), strict=True):
+        if not named or years - named[-1][0] > LEAST_APART * (right - left):
+            named.append((years, words.short(visit, NAME_CHARS // 2)))
+    for years, visit in named:
+        ax.annotate(visit, (years, 1), xycoords=ax.get_xaxis_transform(), xytext=(0, 1), textcoords="offset points",
+                    ha="center", va="bottom", fontsize=7, color=SOFT)  # fmt: skip
     ax.grid(axis="y", color=GRID, lw=0.6)
     ax.set_axisbelow(True)
     ax.xaxis.set_major_locator(MaxNLocator(6))
     ax.yaxis.set_major_locator(MaxNLocator(5))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: words.number(value)))
-    ax.set_xlabel("years since the baseline")
+    ax.tick_params(labelsize=8)
+
+
+def lanes_left(events: pd.DataFrame) -> int:
+    """Return how many kinds of treatment or event have no lane in the picture."""
+    return max(events[["kind", "name"]].drop_duplicates().shape[0] - MOST_LANES, 0)
+
+
+def _lanes(events: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Return a lane for every treatment, then one for every other event by kind and name, the earliest first."""
+    ordered = events.assign(last=(events["kind"] != "treatment").fillna(True))
+    ordered = ordered.sort_values(["last", "years"], kind="stable")
+    found = ordered.groupby(["kind", "name"], sort=False, dropna=False)
+    return [(_lane_name(own.iloc[0]), own) for _, own in found][:MOST_LANES]
+
+
+def _lane_name(event: pd.Series) -> str:
+    kind, name = words.text(event["kind"]), words.text(event["name"])
+    told = name if kind in ("treatment", name) else kind if name == words.MISSING else f"{kind}: {name}"
+    return words.short(told, NAME_CHARS)
+
+
+def _draw_lanes(ax: Axes, lanes: list[tuple[str, pd.DataFrame]], panel: Axes) -> None:
+    """Draw a bar while a treatment lasts, a mark where something happened, and the letter of each."""
+    left, right = panel.get_xlim()
+    room = 0.008 * (right - left)
+    for row, (_, own) in enumerate(lanes):
+        for event in own.to_dict("records"):
+            start = float(event["years"])
+            end = right if pd.isna(event["end_years"]) else float(event["end_years"])
+            lasts = event["kind"] == "treatment"
+            if start > right or (end if lasts else start) < left:
+                continue
+            if lasts:
+                begin, stop = max(start, left), min(end, right)
+                ax.barh(row, stop - begin, left=begin, height=0.62, color=EVENT, alpha=0.35, lw=0)
+                ax.plot([begin, begin], [row - 0.31, row + 0.31], color=EVENT, lw=1.4, solid_capstyle="butt")
+            else:
+                begin = start
+                ax.plot(start, row, MARKS.get(str(event["kind"]), "d"), color=EVENT, ms=5, mec=EVENT)
+            ax.text(begin + room * (1 if lasts else 1.6), row, str(event["letter"]), fontsize=7, fontweight="bold",
+                    color="#1D262D", va="center", clip_on=True)  # fmt: skip
+    ax.set_ylim(len(lanes) - 0.4, -0.6)
+    ax.set_yticks(range(len(lanes)), [name for name, _ in lanes], fontsize=7)
+    ax.tick_params(axis="y", length=0)
+    ax.tick_params(axis="x", labelsize=8)
+    ax.spines["left"].set_visible(False)

@@ -1,20 +1,15 @@
-"""A report on one patient: one HTML file that needs nothing else, neither a script nor a network."""
+"""A report on one patient: one file that needs nothing else, HTML or PDF, for the clinic or in full."""
 
 from __future__ import annotations
 
-import base64
-from dataclasses import dataclass
 from importlib import resources
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jinja2
-import pandas as pd
-from PIL import Image
 
 from monitor import store
-from monitor.export import plots, story, words
+from monitor.export import plots, report_courses, report_page, report_pdf, report_pictures, report_tables, story, words
 from monitor.export.workbook import flat
 from monitor.placing import placed
 from monitor.types import StudyError
@@ -25,32 +20,18 @@ if TYPE_CHECKING:
 NAMED_PATIENTS = 10
 """So many known patients are told where one is not known."""
 
-LESION_PICTURES = 4
-"""Pictures of lesions beside the two overviews; the largest first."""
-
-PICTURE_BYTES = 600_000
-"""A larger picture is made smaller: six of this size stay below 5 MB as text."""
-
-PICTURE_PIXELS = 1760
-"""Longest side of a picture that was made smaller."""
-
 PARAMETER_LENGTH = 60
 """A longer list of parameters is cut; ``run.json`` has it whole."""
 
+SUFFIXES = (".html", ".pdf")
+"""How the name of a report ends."""
 
-@dataclass(frozen=True)
-class Picture:
-    """A picture in the page: its bytes as a data URI, what it shows, and its size in pixels."""
-
-    src: str
-    alt: str
-    caption: str
-    width: int = 0
-    height: int = 0
+FORMS = ("long", "page")
+"""What a report is: all there is to say, or one page for the clinic."""
 
 
-def report(results: str | Path, patient: str, path: str | Path) -> Path:
-    """Write a report on one patient as a single HTML file.
+def report(results: str | Path, patient: str, path: str | Path, *, form: str = "long") -> Path:
+    """Write a report on one patient as a single file, HTML or tagged PDF, from the same template.
 
     Parameters
     ----------
@@ -59,7 +40,9 @@ def report(results: str | Path, patient: str, path: str | Path) -> Path:
     patient : str
         A ``patient_id`` of any of its tables.
     path : path
-        Where the report goes; the name ends in ``.html``. A file there is replaced.
+        Where the report goes; the name ends in ``.html`` or ``.pdf``. A file there is replaced.
+    form : str
+        ``long``, or ``page`` for one page; as PDF that is one sheet of A4 whatever there is to say.
 
     Returns
     -------
@@ -68,119 +51,128 @@ def report(results: str | Path, patient: str, path: str | Path) -> Path:
 
     Raises
     ------
+    ValueError
+        If ``form`` is unknown.
     StudyError
-        If the results have no such patient, or the name does not end in ``.html``.
+        If the results have no such patient, the name ends in something else, or what makes a PDF is missing.
     StoreError
         If there are no results, or the file cannot be written.
     """
+    if form not in FORMS:
+        raise ValueError(f"the form of a report must be one of {', '.join(FORMS)}; got {form!r}")
     target = Path(path)
-    if target.suffix.lower() != ".html":
-        raise StudyError(f"the name of a report must end in .html; got {target.name!r}")
-    found = store.read_results(results)
-    known = sorted({str(one) for table in found.tables.values() for one in table["patient_id"].dropna()})
-    if patient not in known:
-        more = f" and {len(known) - NAMED_PATIENTS} more" if len(known) > NAMED_PATIENTS else ""
-        told = ", ".join(known[:NAMED_PATIENTS]) or "nobody"
-        raise StudyError(f"a report must be on a patient of the results, {told}{more}; got {patient!r}")
-    page = _page(found, story.patient(found.tables, patient))
+    if target.suffix.lower() not in SUFFIXES:
+        raise StudyError(f"the name of a report must end in {' or '.join(SUFFIXES)}; got {target.name!r}")
+    found, one = _opened(results, patient)
+    pages = _short(found, one) if form == "page" else _long(found, one)
+    if target.suffix.lower() == ".pdf":
+        content = report_pdf.pdf(pages, most=1 if form == "page" else None)
+    else:
+        content = next(pages).encode()
     with placed(target.parent) as aside:
-        (aside / target.name).write_text(page, encoding="utf-8")
+        (aside / target.name).write_bytes(content)
     return target
 
 
-def _page(found: store.Results, one: story.Patient) -> str:
-    source = resources.files("monitor.export").joinpath("report.html.j2").read_text(encoding="utf-8")
+def report_figures(results: str | Path, patient: str, folder: str | Path) -> list[Path]:
+    """Write every figure of a patient's report as SVG and as PNG.
+
+    Parameters
+    ----------
+    results : path
+        A published results folder.
+    patient : str
+        A ``patient_id`` of any of its tables.
+    folder : path
+        Where they go, as ``trajectory_volume_mm3.svg`` and so on. Files of these names are replaced, others stay.
+
+    Returns
+    -------
+    list of Path
+        What was written, by name; nothing where nothing was measured. The same results give the same bytes.
+
+    Raises
+    ------
+    StudyError
+        If the results have no such patient.
+    StoreError
+        If there are no results, or the folder cannot be written.
+    """
+    _, one = _opened(results, patient)
+    drawn = report_courses.files(one)
+    with placed(Path(folder)) as aside:
+        for name, content in drawn.items():
+            (aside / name).write_bytes(content)
+    return [Path(folder) / name for name in sorted(drawn)]
+
+
+def _opened(results: str | Path, patient: str) -> tuple[store.Results, story.Patient]:
+    """Read what there is of one patient."""
+    found = store.read_results(results, patient=patient)
+    if all(table.empty for table in found.tables.values()):
+        every = store.read_results(results).tables.values()
+        known = sorted({str(one) for table in every for one in table["patient_id"].dropna()})
+        more = f" and {len(known) - NAMED_PATIENTS} more" if len(known) > NAMED_PATIENTS else ""
+        told = ", ".join(known[:NAMED_PATIENTS]) or "nobody"
+        raise StudyError(f"a report must be on a patient of the results, {told}{more}; got {patient!r}")
+    return found, story.patient(found.tables, patient)
+
+
+def _template(name: str) -> jinja2.Template:
+    texts = resources.files("monitor.export")
+    loader = jinja2.FunctionLoader(lambda asked: texts.joinpath(asked).read_text(encoding="utf-8"))
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=loader
     )
-    events = plots.lettered(one.tables["events"])
-    return environment.from_string(source).render(
+    return environment.get_template(name)
+
+
+def _long(found: store.Results, one: story.Patient) -> Iterator[str]:
+    drawn = report_courses.figures(one)
+    yield _template("report.html.j2").render(
         one=one,
         story=story,
         words=words,
-        events=events,
-        figure=_figure(one, events),
-        pictures=list(_pictures(found.folder, one)),
+        tables=report_tables,
+        created=_created(found.run),
+        events=plots.lettered(one.tables["events"]),
+        figures=[each.picture(lanes=not number) for number, each in enumerate(drawn)],
+        letters=report_courses.letters(one),
+        pictures=report_pictures.pictures(found.folder, one),
+        framed=report_pictures.framed(found.folder, one),
         run=_told(found.run),
         parameters=_parameters(found.run),
     )
 
 
-def _figure(one: story.Patient, events: pd.DataFrame) -> Picture | None:
-    drawn = plots.course(one.measured, events)
-    if not drawn:
-        return None
-    findings = " ".join(f"{finding.name}: {finding.said[0]}" for finding in story.findings(one))
-    alt = f"Total burden over the years since the baseline, {len(one.measured)} visits. {findings}"
-    key = [
-        f"{row['letter']} {words.text(row['name'])} ({words.text(row['kind'])})"
-        for row in events.to_dict("records")
-        if row["letter"]
+def _short(found: store.Results, one: story.Patient) -> Iterator[str]:
+    """Give the one page, each time with less on it."""
+    template = _template("report_page.html.j2")
+    drawn = report_courses.lead(one)
+    top = report_page.ranked(one)[:1]
+    pictures = [
+        picture
+        for lesion in top
+        for picture in report_pictures.first_and_last(found.folder, one, lesion, report_page.baseline(one))
     ]
-    return Picture(_uri("image/svg+xml", drawn), alt, "; ".join(key))
+    for room in report_page.ROOMS:
+        size = (report_courses.PAGE_WIDTH_IN, room.figure_in)
+        yield template.render(
+            one=one,
+            page=report_page,
+            room=room,
+            words=words,
+            created=_created(found.run),
+            figure=drawn.picture(size) if drawn else None,
+            lanes_left=plots.lanes_left(drawn.course.events) if drawn else 0,
+            pictures=pictures,
+            methods=report_page.methods(found.run),
+        )
 
 
-def _pictures(folder: Path, one: story.Patient) -> Iterator[Picture]:
-    """Give the overviews of the first and last visit, then the largest lesions at both."""
-    visits = one.measured["visit_id"].to_list()
-    days = dict(zip(visits, map(words.day, one.measured["date"]), strict=True))
-    for visit in dict.fromkeys([*visits[:1], *visits[-1:]]):
-        for path in _files(folder, one.patient_id, visit, "qc.png")[:1]:
-            alt = f"Overview of scan {visit} of {days[visit]}: skeleton and numbered lesions."
-            yield from _picture(path, alt, f"{visit}, {days[visit]}: overview")
-    for lesion, visit, volume in _shown_lesions(folder, one):
-        shown = words.amount(volume, "mm3") if volume > 0 else "resolved"
-        told = f"Lesion {lesion} at {visit}, {days[visit]}: {shown}"
-        for path in _files(folder, one.patient_id, visit, f"lesion_{lesion:04d}.png")[:1]:
-            yield from _picture(path, f"Axial slice through the place of the lesion. {told}.", told)
-
-
-def _shown_lesions(folder: Path, one: story.Patient) -> list[tuple[int, str, float]]:
-    """Return the largest lesions at the first and the last visit that pictures them."""
-    order = {visit: number for number, visit in enumerate(one.measured["visit_id"])}
-    lesions = one.tables["lesions"]
-    seen = lesions[lesions["volume_mm3"].notna() & lesions["visit_id"].isin(order)]
-    sizes = seen.groupby("lesion_id")["volume_mm3"].max().sort_values(ascending=False, kind="stable")
-    chosen: list[tuple[int, str, float]] = []
-    for lesion in map(int, sizes.index):
-        own = seen[seen["lesion_id"] == lesion].sort_values("visit_id", key=lambda ids: ids.map(order), kind="stable")
-        rows = [
-            (lesion, str(row["visit_id"]), float(row["volume_mm3"]))
-            for row in own.to_dict("records")
-            if _files(folder, one.patient_id, str(row["visit_id"]), f"lesion_{lesion:04d}.png")
-        ]
-        room = LESION_PICTURES - len(chosen)
-        chosen += [*rows[:1], *rows[1:][-1:]] if room > 1 else rows[-1:]
-        if len(chosen) >= LESION_PICTURES:
-            break
-    return chosen[:LESION_PICTURES]
-
-
-def _files(folder: Path, patient: str, visit: str, name: str) -> list[Path]:
-    """Return the pictures of that name: of the visit, or of each of its scans."""
-    own = folder / "images" / patient / visit
-    return [path for path in [own / name, *sorted(own.glob(f"*/{name}"))] if path.is_file()]
-
-
-def _picture(path: Path, alt: str, caption: str) -> Iterator[Picture]:
-    """Give a picture as part of the page; one that cannot be read is left out."""
-    try:
-        content = path.read_bytes()
-        with Image.open(BytesIO(content)) as image:
-            if len(content) <= PICTURE_BYTES:
-                yield Picture(_uri("image/png", content), alt, caption, *image.size)
-            else:
-                small = image.convert("RGB")
-                small.thumbnail((PICTURE_PIXELS, PICTURE_PIXELS))
-                out = BytesIO()
-                small.save(out, "JPEG", quality=85)
-                yield Picture(_uri("image/jpeg", out.getvalue()), alt, caption, *small.size)
-    except OSError:
-        return
-
-
-def _uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+def _created(run: dict[str, object]) -> str:
+    """Return when the run ended: a report is as old as what it tells."""
+    return str(run.get("ended") or run.get("started") or "")
 
 
 def _told(run: dict[str, object]) -> list[tuple[str, str]]:
@@ -205,8 +197,14 @@ def _told(run: dict[str, object]) -> list[tuple[str, str]]:
 
 
 def _parameters(run: dict[str, object]) -> list[tuple[str, str]]:
+    """Return the parameters by the module that they belong to, each with its value.
+
+    What is no number or word but an object of the program is left out: its text names a folder or a place in memory.
+    """
     given = run.get("parameters")
-    found = flat(given) if isinstance(given, dict) else []
-    return [
-        (name, value if len(value) <= PARAMETER_LENGTH else f"{value[:PARAMETER_LENGTH]}…") for name, value in found
-    ]
+    found: dict[str, list[str]] = {}
+    for name, value in flat(given) if isinstance(given, dict) else []:
+        module, _, constant = name.rpartition(".")
+        if not any(sign in value for sign in ("<module", "<function")):
+            found.setdefault(module or "all", []).append(f"{constant} {words.short(value, PARAMETER_LENGTH)}")
+    return [(module, "; ".join(told)) for module, told in found.items()]

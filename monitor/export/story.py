@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from monitor import graded, tables
-from monitor.export import words
+from monitor.export import plots, words
 from monitor.export.dictionary import sheet
 from monitor.export.wide import COMPARED, COUNTED, visits_wide
 
@@ -18,11 +18,17 @@ if TYPE_CHECKING:
 VISITS_ABREAST = 5
 """So many visits stand beside each other in a table on A4."""
 
+NAME_CHARS = 60
+"""A longer name of a treatment is cut in a sentence; the table of events has it whole."""
+
 BY_EXCESS = "of the excess; the volume is not resolved"
 """Stands beside a change of what is too thin for its volume to be told."""
 
 BURDEN = ("volume_mm3", "excess_hu_mm3", "mass_mg", "agatston")
 """Quantities of the table of visits, with their limits."""
+
+PUBLISHED = ";limit="
+"""Stands in the rule of a comparison by a published limit, before its name."""
 
 SCAN_ROWS = (
     ("Modality", "modality", ""),
@@ -32,6 +38,8 @@ SCAN_ROWS = (
     ("Slice thickness", "slice_thickness_mm", "mm"),
     ("Slice increment", "slice_increment_mm", "mm"),
     ("Contrast medium", "contrast", ""),
+    ("Contrast seen", "contrast_found", ""),
+    ("Blood of the vessels", "blood_hu", "HU"),
     ("Manufacturer", "manufacturer", ""),
     ("CTDIvol", "ctdi_vol_mgy", "mGy"),
     ("Dose-length product", "dlp_mgy_cm", "mGy·cm"),
@@ -83,6 +91,7 @@ DEFINITIONS = (
         "merged, split",
         "merged: went on in a larger lesion, which has the whole volume; split: a piece came off a larger one",
     ),
+    ("least sure link", "0 to 1: how well the lesion's place agrees with the one before, where that is least"),
     ("detection limit", "volume of dense mineral that this scan shows with 90 % power"),
     ("registration residual", "mm by which two independently optimised registrations disagree"),
 )
@@ -105,11 +114,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table as it is printed; the first cell of each row heads the row."""
+    """A table as it is printed; the first cell of each row heads the row; notes stand below it."""
 
     caption: str
     heads: list[Cell]
     rows: list[list[Cell]]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -128,7 +138,7 @@ class Patient:
     @property
     def about(self) -> dict[str, Any]:
         """The row of table ``patients``; empty where there is none."""
-        return next(iter(_records(self.tables["patients"])), {})
+        return next(iter(records(self.tables["patients"])), {})
 
 
 @dataclass(frozen=True)
@@ -161,7 +171,7 @@ def about(one: Patient) -> list[tuple[str, str]]:
     named = [("Condition", "condition"), ("Arm", "arm"), ("Site", "site"), ("Sex", "sex")]
     told = [(label, words.text(who[key])) for label, key in named if key in who and words.text(who[key]) != "–"]
     start = who.get("baseline_visit_id")
-    first = [("Baseline", _at(one, str(start)))] if not pd.isna(start) else []
+    first = [("Baseline", dated(one, str(start)))] if not pd.isna(start) else []
     return [*told, ("Visits", visits), *first]
 
 
@@ -173,25 +183,30 @@ def findings(one: Patient) -> list[Finding]:
     return [_finding(one, last, name) for name in COMPARED]
 
 
+def unit_of(name: str) -> str:
+    """Return the unit that a quantity has in the tables."""
+    return next(column.unit for column in tables.LESIONS if column.name == name)
+
+
 def _finding(one: Patient, last: pd.Series, name: str) -> Finding:
-    unit = next(column.unit for column in tables.LESIONS if column.name == name)
+    unit = unit_of(name)
     said = [_level(last, name, unit)]
-    since = _change(one, name, "baseline", last["visit_id"])
-    before = _change(one, name, "previous", last["visit_id"])
+    since = change_at(one, name, "baseline", last["visit_id"])
+    before = change_at(one, name, "previous", last["visit_id"])
     if since is not None:
         said.append(_changed(one, since, "the baseline"))
     elif len(one.measured) == 1:
         said.append("There is one visit: nothing to compare yet.")
-    elif _is(last["visit_id"], one.about.get("baseline_visit_id")):
+    elif same(last["visit_id"], one.about.get("baseline_visit_id")):
         said.append("This visit is the baseline: no visit follows it yet.")
     else:
         said.append("There is no comparison with the baseline.")
     if before is not None and (since is None or before["from_visit"] != since["from_visit"]):
         said.append(_changed(one, before, "the visit before"))
-    return Finding(words.quantity_name(name), _headline(one, since), said)
+    return Finding(words.quantity_name(name), headline(one, since), said)
 
 
-def _headline(one: Patient, since: pd.Series | None) -> words.Mark:
+def headline(one: Patient, since: pd.Series | None) -> words.Mark:
     """Return the verdict since the baseline as it heads a finding."""
     if since is None:
         return words.Mark("", "one visit" if len(one.measured) == 1 else "not compared", "unknown")
@@ -215,7 +230,7 @@ def _level(last: pd.Series, name: str, unit: str) -> str:
 
 def _changed(one: Patient, row: pd.Series, since: str) -> str:
     """Say what a comparison found: the change, its limits, and the smallest one that counts."""
-    start = f"{since} ({_at(one, row['from_visit'])})"
+    start = f"{since} ({dated(one, row['from_visit'])})"
     _, word, _ = words.mark(words.VERDICTS, row["verdict"])
     if row["verdict"] == "not_comparable":
         return f"Change from {start}: not comparable ({words.text(row['why'])})."
@@ -236,15 +251,46 @@ def _changed(one: Patient, row: pd.Series, since: str) -> str:
     )
 
 
-def _change(one: Patient, name: str, comparison: str, visit: str, lesion: Any = None) -> pd.Series | None:
+def change_at(one: Patient, name: str, comparison: str, visit: str, lesion: Any = None) -> pd.Series | None:
     """Return the comparison that ends at a visit, of the total or of one lesion."""
     rows = one.tables["changes"]
     about_it = (rows["compartment"] == "total") if lesion is None else (rows["lesion_id"] == lesion)
     chosen = about_it & (rows["comparison"] == comparison) & (rows["quantity"] == name) & (rows["to_visit"] == visit)
     if comparison == "baseline" and pd.notna(start := one.about.get("baseline_visit_id", pd.NA)):
         chosen &= rows["from_visit"] == start
-    own = rows[chosen.fillna(False)]
+    own = rows[chosen.fillna(False) & ~by_published(rows)]
     return None if own.empty else own.iloc[0]
+
+
+def by_published(changes: pd.DataFrame) -> pd.Series:
+    """Tell which comparisons are judged by a published limit, and not by the measurement's own error."""
+    found: pd.Series = changes["rule_id"].fillna("").str.contains(PUBLISHED, regex=False).astype(bool)
+    return found
+
+
+def course(one: Patient, name: str) -> plots.Course:
+    """Return what is drawn of a quantity's total: the measured visits, and what judges them."""
+    changes, trends = one.tables["changes"], one.tables["trends"]
+    judged = (changes["compartment"] == "total") & (changes["comparison"] == "baseline") & (changes["quantity"] == name)
+    judged &= (changes["from_visit"] == one.about.get("baseline_visit_id", "")).fillna(False)
+    own = (trends["level"] == "patient") & (trends["compartment"] == "total") & (trends["quantity"] == name)
+    return plots.Course(
+        wide=one.measured,
+        quantity=name,
+        events=plots.lettered(one.tables["events"]),
+        changes=changes[judged.fillna(False) & ~by_published(changes)],
+        trends=trends[(own & trends["lesion_id"].isna()).fillna(False)],
+    )
+
+
+def rate(course: plots.Course, called: str = f"95{words.THIN}% limits ") -> str:
+    """Say the rate of the line that is drawn, its limits in brackets, called so; nothing where none is."""
+    if plots.fitted(course) is None:
+        return ""
+    row = course.trends[(course.trends["term"] == "rate").fillna(False)].iloc[0]
+    between = words.limits(row["lo"], row["hi"], row["unit"], sign=True)
+    shown = f" ({called}{between})" if between else ""
+    return f"{words.amount(row['estimate'], row['unit'], sign=True)}{shown}"
 
 
 def remarks(one: Patient) -> list[str]:
@@ -281,24 +327,24 @@ def _treated(one: Patient, seen: pd.DataFrame) -> list[str]:
     events = one.tables["events"]
     treatments = events[(events["kind"] == "treatment").fillna(False)].sort_values("years", kind="stable")
     told = []
-    for event in _records(treatments.drop_duplicates("name")):
+    for event in records(treatments.drop_duplicates("name")):
         later = seen.loc[(seen["years"] > event["years"]).fillna(False), "visit_id"].astype(str).to_list()
         if later:
             verb = "lies" if len(later) == 1 else "lie"
-            name = words.text(event["name"])
+            name = words.short(words.text(event["name"]), NAME_CHARS)
             told.append(f"{words.listed(later)} {verb} after the start of {name} ({words.day(event['date'])}).")
     return [f"{' '.join(told)} This is order in time; it does not show a cause."] if told else []
 
 
 def burden_grid(one: Patient) -> Grid:
     """Return the totals of every visit, with the change of volume since the baseline."""
-    heads = _heads("Visit", "Years", *map(_head, BURDEN), "Lesions", "Evaluable", "Change of volume")
-    rows = [_burden_row(row) for row in _records(one.wide)]
-    return Grid("Total burden at each visit, with 95 % limits; change from the baseline", heads, rows)
+    titles = heads("Visit", "Years", *map(_head, BURDEN), "Lesions", "Evaluable", "Change of volume")
+    rows = [_burden_row(row) for row in records(one.wide)]
+    return Grid("Total burden at each visit, with 95 % limits; change from the baseline", titles, rows)
 
 
 def _head(name: str) -> str:
-    unit = next(column.unit for column in tables.LESIONS if column.name == name)
+    unit = unit_of(name)
     printed = words.unit(unit)
     short = {"mass_mg": "Mass", "volume_mm3": "Volume of mineral"}.get(name, words.quantity_name(name))
     return f"{short}, {printed}" if printed else short
@@ -324,7 +370,7 @@ def _burden_row(row: dict[str, Any]) -> list[Cell]:
 
 
 def _amount_cell(row: dict[str, Any], name: str) -> Cell:
-    unit = next(column.unit for column in tables.LESIONS if column.name == name)
+    unit = unit_of(name)
     if pd.isna(row[name]) and pd.notna(row[f"{name}_observed"]):
         return Cell(words.MISSING, f"{words.number(row[f'{name}_observed'], unit)} seen", right=True)
     between = words.limits(row[f"{name}_lo"], row[f"{name}_hi"], unit)
@@ -332,14 +378,14 @@ def _amount_cell(row: dict[str, Any], name: str) -> Cell:
 
 
 def _change_cell(row: dict[str, Any]) -> Cell:
-    if _is(row["visit_id"], row["baseline_visit_id"]):
+    if same(row["visit_id"], row["baseline_visit_id"]):
         return Cell("", mark=words.STATUSES["baseline"])
     if pd.isna(row["volume_mm3_verdict"]):
         return Cell(words.MISSING)
     mark = words.mark(words.VERDICTS, row["volume_mm3_verdict"])
     if row["volume_mm3_verdict"] == "not_comparable":
         return Cell("", words.text(row["volume_mm3_verdict_why"]), mark)
-    if _is(row["volume_mm3_carried_by"], "excess_hu_mm3"):
+    if same(row["volume_mm3_carried_by"], "excess_hu_mm3"):
         return Cell(_per_cent(row["excess_hu_mm3_change_pct"]), BY_EXCESS, mark)
     between = words.limits(row["volume_mm3_change_lo"], row["volume_mm3_change_hi"], sign=True)
     return Cell(words.number(row["volume_mm3_change"], sign=True), between, mark)
@@ -355,14 +401,12 @@ def compartment_grids(one: Patient) -> list[Grid]:
     own = rows[((rows["quantity"] == "volume_mm3") & (rows["compartment"] != "total")).fillna(False)]
     places = own["compartment"].drop_duplicates().to_list()
     grids = []
-    for visits in _abreast(_records(one.measured)):
+    for visits in abreast(records(one.measured)):
         table = []
         for place in places:
-            at = {row["visit_id"]: row for row in _records(own[own["compartment"] == place])}
+            at = {row["visit_id"]: row for row in records(own[own["compartment"] == place])}
             table.append([Cell(words.place(place)), *(_place_cell(at.get(row["visit_id"])) for row in visits)])
-        grids.append(
-            Grid("Volume of mineral by compartment, mm³", [Cell("Compartment"), *map(_heading, visits)], table)
-        )
+        grids.append(Grid("Volume of mineral by compartment, mm³", [Cell("Compartment"), *map(heading, visits)], table))
     return grids if places else []
 
 
@@ -380,29 +424,32 @@ def lesion_grids(one: Patient) -> list[Grid]:
     numbers = sorted(lesions["lesion_id"].dropna().unique())
     if not numbers:
         return []
-    by = {(row["lesion_id"], row["visit_id"]): row for row in _records(lesions)}
-    lod = {row["visit_id"]: row["lod_mm3"] for row in _records(one.measured)}
-    kin = {(row["lesion_id"], row["visit_id"], row["kind"]): row for row in _records(one.tables["lineage"])}
+    by = {(row["lesion_id"], row["visit_id"]): row for row in records(lesions)}
+    lod = {row["visit_id"]: row["lod_mm3"] for row in records(one.measured)}
+    kin = {(row["lesion_id"], row["visit_id"], row["kind"]): row for row in records(one.tables["lineage"])}
     caption = "Lesions: volume of mineral in mm³ with 95 % limits, and status. Empty: not known yet, or merged before"
-    where = {lesion: _where(lesions[lesions["lesion_id"] == lesion]) for lesion in numbers}
-    placed = any(where.values())
+    places = {lesion: where(lesions[lesions["lesion_id"] == lesion]) for lesion in numbers}
+    placed = any(places.values())
+    linked = lesions["link_score"].notna().any()
     grids = []
-    parts = _abreast(_records(one.measured))
+    parts = abreast(records(one.measured))
     for number, visits in enumerate(parts):
         final = number == len(parts) - 1 and len(one.measured) > 1
         table = []
         for lesion in numbers:
-            cells = [_lesion_cell(by.get((lesion, row["visit_id"])), lod, kin) for row in visits]
-            at = [Cell(where[lesion] or words.MISSING)] if placed else []
+            cells = [lesion_cell(by.get((lesion, row["visit_id"])), lod, kin) for row in visits]
+            at = [Cell(places[lesion] or words.MISSING)] if placed else []
             there = Cell(_present(lesions[lesions["lesion_id"] == lesion], one))
-            table.append([Cell(str(lesion)), *at, there, *cells, *([_since_baseline(one, lesion)] if final else [])])
-        heads = _heads("Lesion", *(["Where"] if placed else []), "Present")
-        last = _heads("Since the baseline") if final else []
-        grids.append(Grid(caption, [*heads, *map(_heading, visits), *last], table))
+            table.append([Cell(str(lesion)), *at, there, *cells, *([since_baseline(one, lesion)] if final else []),
+                          *([_weakest_link(one, lesion)] if final and linked else [])])  # fmt: skip
+        titles = heads("Lesion", *(["Where"] if placed else []), "Present")
+        last = heads("Since the baseline", *(["Least sure link"] if linked else [])) if final else []
+        grids.append(Grid(caption, [*titles, *map(heading, visits), *last], table))
     return grids
 
 
-def _where(own: pd.DataFrame) -> str:
+def where(own: pd.DataFrame) -> str:
+    """Say on which side and in which compartment a lesion lies; rows of table ``lesions`` of one lesion."""
     places = [words.place(value) for value in own["compartment"].dropna().drop_duplicates() if value]
     sides = [value for value in own["side"].dropna().drop_duplicates() if value]
     return ", ".join([*sides, *places])
@@ -415,7 +462,8 @@ def _present(own: pd.DataFrame, one: Patient) -> str:
     return words.MISSING if not visits else visits[0] if len(visits) == 1 else f"{visits[0]} to {visits[-1]}"
 
 
-def _lesion_cell(row: dict[str, Any] | None, lod: dict[str, Any], kin: dict[tuple[Any, ...], dict[str, Any]]) -> Cell:
+def lesion_cell(row: dict[str, Any] | None, lod: dict[str, Any], kin: dict[tuple[Any, ...], dict[str, Any]]) -> Cell:
+    """Return a lesion at a visit: volume, limits and status; ``lod`` by visit, ``kin`` by lesion, visit and kind."""
     if row is None:
         return Cell("", right=True)
     status = row["status"]
@@ -432,39 +480,101 @@ def _lesion_cell(row: dict[str, Any] | None, lod: dict[str, Any], kin: dict[tupl
     return Cell(words.number(row["volume_mm3"]), between, words.Mark(symbol, word, tone), right=True)
 
 
-def _since_baseline(one: Patient, lesion: Any) -> Cell:
+def _weakest_link(one: Patient, lesion: Any) -> Cell:
+    """Return the lowest agreement of a lesion's place with the one before, and the visit of it."""
+    lesions = one.tables["lesions"]
+    own = lesions[(lesions["lesion_id"] == lesion).fillna(False) & lesions["link_score"].notna()]
+    if own.empty:
+        return Cell(words.MISSING, right=True)
+    least = own.loc[own["link_score"].astype(float).idxmin()]
+    return Cell(words.number(least["link_score"]), f"at {least['visit_id']}", right=True)
+
+
+def since_baseline(one: Patient, lesion: Any) -> Cell:
+    """Return the change of a lesion from the baseline to the last visit that was compared."""
+    row = latest_change(one, lesion)
+    if row is None:
+        return Cell(words.MISSING, right=True)
+    mark = words.mark(words.VERDICTS, row["verdict"])
+    if words.judged_by_excess(row) and row["verdict"] != "not_comparable":
+        excess = change_at(one, "excess_hu_mm3", "baseline", row["to_visit"], lesion)
+        per_cent = _per_cent(pd.NA if excess is None else excess["change_pct"])
+        return Cell(per_cent, BY_EXCESS, mark, right=True)
+    between = words.limits(row["lo"], row["hi"], sign=True)
+    unlike = row["verdict"] == "not_comparable"
+    why = f"{row['to_visit']}: {words.text(row['why'])}" if unlike else between
+    return Cell("" if unlike else words.number(row["change"], sign=True), why, mark, right=True)
+
+
+def latest_change(one: Patient, lesion: Any) -> pd.Series | None:
+    """Return the last comparison of a lesion's volume with the baseline."""
     for visit in reversed(one.measured["visit_id"].to_list()):
-        row = _change(one, "volume_mm3", "baseline", visit, lesion)
+        row = change_at(one, "volume_mm3", "baseline", visit, lesion)
         if row is not None:
-            mark = words.mark(words.VERDICTS, row["verdict"])
-            if words.judged_by_excess(row) and row["verdict"] != "not_comparable":
-                excess = _change(one, "excess_hu_mm3", "baseline", visit, lesion)
-                per_cent = _per_cent(pd.NA if excess is None else excess["change_pct"])
-                return Cell(per_cent, BY_EXCESS, mark, right=True)
-            between = words.limits(row["lo"], row["hi"], sign=True)
-            unlike = row["verdict"] == "not_comparable"
-            why = f"{visit}: {words.text(row['why'])}" if unlike else between
-            return Cell("" if unlike else words.number(row["change"], sign=True), why, mark, right=True)
-    return Cell(words.MISSING, right=True)
+            return row
+    return None
 
 
 def scan_grids(one: Patient) -> list[Grid]:
     """Return how each scan was made, and whether it may be compared."""
-    scans = _records(one.tables["visits"].sort_values(["date", "visit_id", "scan_id"], kind="stable"))
+    scans = scans_in_order(one)
+    known = [*_so_far(scans), *_ages(one, scans)]
     grids = []
-    for abreast in _abreast(scans):
+    for beside in abreast(scans):
         # What no scan of the patient tells needs no line.
         shown = [row for row in SCAN_ROWS if any(words.text(scan[row[1]]) != words.MISSING for scan in scans)]
-        rows = [[Cell(f"{label}, {unit}" if unit else label), *(_scan_cell(scan[key], unit) for scan in abreast)]
+        rows = [[Cell(f"{label}, {unit}" if unit else label), *(_scan_cell(scan[key], unit) for scan in beside)]
                 for label, key, unit in shown]  # fmt: skip
-        rows.append([Cell("In field"), *(Cell(words.share(scan["in_field"])) for scan in abreast)])
-        rows.append([Cell("Comparable with the baseline"), *(_comparable(scan) for scan in abreast)])
+        rows += [[Cell(label), *(at[scan["visit_id"], scan["scan_id"]] for scan in beside)] for label, at in known]
+        rows.append([Cell("In field"), *(Cell(words.share(scan["in_field"])) for scan in beside)])
+        rows.append([Cell("Comparable with the baseline"), *(_comparable(scan) for scan in beside)])
         grids.append(
-            Grid(
-                "How each scan was made, and whether it may be compared", [Cell("Scan"), *map(_heading, abreast)], rows
-            )
+            Grid("How each scan was made, and whether it may be compared", [Cell("Scan"), *map(heading, beside)], rows)
         )
     return grids
+
+
+def scans_in_order(one: Patient) -> list[dict[str, Any]]:
+    """Return the patient's rows of table ``visits`` in order of date."""
+    return records(one.tables["visits"].sort_values(["date", "visit_id", "scan_id"], kind="stable"))
+
+
+def dose_so_far(scans: Sequence[dict[str, Any]]) -> list[tuple[float, int]]:
+    """Return for each scan in order the dose-length product up to it, mGy cm, and how many scans told none."""
+    total, silent, found = 0.0, 0, []
+    for scan in scans:
+        dose = scan["dlp_mgy_cm"]
+        total, silent = (total, silent + 1) if pd.isna(dose) else (total + float(dose), silent)
+        found.append((total, silent))
+    return found
+
+
+def dose(total: float, silent: int, scans: int) -> str:
+    """Say a dose-length product over scans; a dash where no scan told one.
+
+    >>> dose(0.0, 2, 2), dose(120.0, 1, 2), dose(240.0, 0, 2)
+    ('–', 'at least 120', '240')
+    """
+    return words.MISSING if silent == scans else f"{'at least ' if silent else ''}{words.number(total)}"
+
+
+def _so_far(scans: list[dict[str, Any]]) -> list[tuple[str, dict[tuple[Any, Any], Cell]]]:
+    """Return the dose up to each scan; nothing where no scan tells one."""
+    cells = [Cell(dose(*told, n)) for n, told in enumerate(dose_so_far(scans), start=1)]
+    if all(cell.text == words.MISSING for cell in cells):
+        return []
+    keys = [(scan["visit_id"], scan["scan_id"]) for scan in scans]
+    return [("Dose-length product so far, mGy·cm", dict(zip(keys, cells, strict=True)))]
+
+
+def _ages(one: Patient, scans: list[dict[str, Any]]) -> list[tuple[str, dict[tuple[Any, Any], Cell]]]:
+    """Return the age at each scan; nothing where the study does not tell the age at the baseline."""
+    age = one.about.get("age_years", pd.NA)
+    if pd.isna(age):
+        return []
+    at = [words.MISSING if pd.isna(scan["years"]) else f"{float(age) + scan['years']:.1f}" for scan in scans]
+    keys = [(scan["visit_id"], scan["scan_id"]) for scan in scans]
+    return [("Age at the scan, years", dict(zip(keys, map(Cell, at), strict=True)))]
 
 
 def _scan_cell(value: Any, unit: str) -> Cell:
@@ -481,19 +591,28 @@ def _comparable(scan: dict[str, Any]) -> Cell:
 
 def trend_grid(one: Patient) -> Grid:
     """Return the patient's fitted trends."""
-    heads = _heads("Quantity", "Where", "Estimate", "Value", "p", "Visits", "Model and what to know of it")
+    titles = heads("Quantity", "Where", "Estimate", "Value", "p", "Visits", "Model", "Notes")
     order = {name: place for place, name in enumerate(words.QUANTITIES)}
     trends = one.tables["trends"]
-    rows = trends.sort_values("quantity", key=lambda names: names.map(order).fillna(len(order)), kind="stable")
-    return Grid("Trends of this patient, with 95 % limits", heads, [_trend_row(row) for row in _records(rows)])
+    ordered = records(
+        trends.sort_values("quantity", key=lambda names: names.map(order).fillna(len(order)), kind="stable")
+    )
+    # Many rows share their notes: each is told once, below the table.
+    notes = list(dict.fromkeys(note for row in ordered for note in _notes(row)))
+    rows = [_trend_row(row, [str(notes.index(note) + 1) for note in _notes(row)]) for row in ordered]
+    return Grid("Trends of this patient, with 95 % limits", titles, rows, tuple(notes))
 
 
-def _trend_row(row: dict[str, Any]) -> list[Cell]:
+def _notes(row: dict[str, Any]) -> list[str]:
+    """Return what a reader must know of an estimate: the kind of its limits, then its note clause by clause."""
+    kind = [] if pd.isna(row["interval_kind"]) else [f"limits: {str(row['interval_kind']).replace('_', ' ')}"]
+    return [*kind, *([] if pd.isna(row["note"]) else filter(None, str(row["note"]).split("; ")))]
+
+
+def _trend_row(row: dict[str, Any], notes: list[str]) -> list[Cell]:
     where = words.place(row["compartment"]) if pd.isna(row["lesion_id"]) else f"lesion {row['lesion_id']}"
     term = words.TERMS.get(str(row["term"]), words.text(row["term"]).replace("_", " "))
     scale = "" if pd.isna(row["scale"]) or row["scale"] == "absolute" else f"{row['scale']} scale"
-    kind = "" if pd.isna(row["interval_kind"]) else f"limits: {str(row['interval_kind']).replace('_', ' ')}"
-    note = "" if pd.isna(row["note"]) else str(row["note"])
     sign = row["term"] not in words.UNSIGNED
     value = words.amount(row["estimate"], row["unit"], sign=sign)
     return [
@@ -503,7 +622,8 @@ def _trend_row(row: dict[str, Any]) -> list[Cell]:
         Cell(value, words.limits(row["lo"], row["hi"], row["unit"], sign=sign)),
         Cell(words.probability(row["p_value"])),
         Cell(words.text(row["n_visits"])),
-        Cell(words.text(row["model"]), "; ".join(filter(None, [kind, note]))),
+        Cell(words.text(row["model"])),
+        Cell(", ".join(notes) or words.MISSING),
     ]
 
 
@@ -521,17 +641,17 @@ def selftest_grids(one: Patient) -> list[Grid]:
     first = found[0].situation
     called = [[Cell(name), Cell(str(share))] for name, share in graded.kinds(one.tables["selftest"], first)]
     return [
-        Grid(graded.TITLE, _heads(*graded.HEADS), rows),
-        Grid("Lesions called what they are, scanned again as before", _heads("Lesions", "Called right"), called),
+        Grid(graded.TITLE, heads(*graded.HEADS), rows),
+        Grid("Lesions called what they are, scanned again as before", heads("Lesions", "Called right"), called),
     ]
 
 
 def event_grid(one: Patient, events: pd.DataFrame) -> Grid:
     """Return what happened, with the letters of the picture."""
-    heads = _heads("Mark", "Kind", "What", "Date", "Years since the baseline", "Until")
+    titles = heads("Mark", "Kind", "What", "Date", "Years since the baseline", "Until")
     dated = one.tables["events"]
-    letters = _records(events)
-    undated = [{**row, "letter": ""} for row in _records(dated[dated["years"].isna()])]
+    letters = records(events)
+    undated = [{**row, "letter": ""} for row in records(dated[dated["years"].isna()])]
     rows = [
         [
             Cell(row["letter"] or words.MISSING),
@@ -543,7 +663,7 @@ def event_grid(one: Patient, events: pd.DataFrame) -> Grid:
         ]
         for row in [*letters, *undated]
     ]
-    return Grid("What the study folder tells of treatment and other events", heads, rows)
+    return Grid("What the study folder tells of treatment and other events", titles, rows)
 
 
 def refused_grid(one: Patient) -> Grid:
@@ -551,10 +671,10 @@ def refused_grid(one: Patient) -> Grid:
     rows = [
         [Cell(words.text(row["visit_id"])), Cell(words.text(row["scan_id"])), Cell(words.text(row["code"])),
          Cell(words.text(row["message"]))]
-        for row in _records(one.tables["refused"])
+        for row in records(one.tables["refused"])
     ]  # fmt: skip
-    heads = _heads("Visit", "Scan", "Rule", "What came, what was expected")
-    return Grid("Scans that were not measured, and why", heads, rows)
+    titles = heads("Visit", "Scan", "Rule", "What came, what was expected")
+    return Grid("Scans that were not measured, and why", titles, rows)
 
 
 def rules(one: Patient) -> list[tuple[str, str]]:
@@ -564,30 +684,34 @@ def rules(one: Patient) -> list[tuple[str, str]]:
     return [(words.quantity_name(name), rule) for name, rule in shown.to_numpy().tolist()]
 
 
-def _abreast(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+def abreast(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     """Cut visits into groups of equal size that the paper is wide enough for."""
     parts = -(-len(rows) // VISITS_ABREAST)
     size = -(-len(rows) // parts) if parts else 0
     return [list(rows[start : start + size]) for start in range(0, len(rows), size)] if parts else []
 
 
-def _heading(row: dict[str, Any]) -> Cell:
+def heading(row: dict[str, Any]) -> Cell:
+    """Return a visit as it heads a column."""
     return Cell(str(row["visit_id"]), words.day(row["date"]))
 
 
-def _is(visit: Any, other: Any) -> bool:
+def same(visit: Any, other: Any) -> bool:
     """Tell whether two visits are the same; an unknown one is none."""
     return pd.notna(visit) and pd.notna(other) and bool(visit == other)
 
 
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a table by the names of its columns."""
     return [dict(zip(table.columns, row, strict=True)) for row in zip(*(table[name] for name in table), strict=True)]
 
 
-def _heads(*names: str) -> list[Cell]:
+def heads(*names: str) -> list[Cell]:
+    """Return names as they head columns."""
     return [Cell(name) for name in names]
 
 
-def _at(one: Patient, visit: str) -> str:
+def dated(one: Patient, visit: str) -> str:
+    """Return a visit with its date."""
     dates: Iterable[Any] = one.wide.loc[one.wide["visit_id"] == visit, "date"].dropna()
     return ", ".join([visit, *map(words.day, dates)])

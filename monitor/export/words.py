@@ -66,6 +66,15 @@ def text(value: Any) -> str:
     return MISSING if pd.isna(value) or str(value) == "" else str(value)
 
 
+def short(told: str, most: int) -> str:
+    """Return a text of at most so many characters; what was cut ends in dots.
+
+    >>> short("thiosulfate", 20), short("sodium thiosulfate, topical", 20)
+    ('thiosulfate', 'sodium thiosulfate,…')
+    """
+    return told if len(told) <= most else f"{told[: most - 1].rstrip()}…"
+
+
 def number(value: Any, named: Any = "", *, sign: bool = False) -> str:
     """Return a number with three digits or all before the point, thousands apart; missing is a dash.
 

@@ -7,6 +7,7 @@ import pytest
 
 from dashboard import app as application
 from dashboard import create_app, guard, serve
+from dashboard.access import Access
 from monitor.store import StoreError
 from tests.dashboard.made import write_empty, write_results
 
@@ -19,7 +20,15 @@ def callback(client, app, output: str, **inputs: object):
     outputs = [dict(zip(("id", "property"), one.split("."), strict=True)) for one in found.strip(".").split("...")]
     one_or_all = outputs if found.startswith("..") else outputs[0]
     asked = {"output": found, "outputs": one_or_all, "inputs": values[0], "state": values[1], "changedPropIds": []}
-    return client.post("/_dash-update-component", json=asked)
+    token = {guard.CSRF_HEADER: client.get_cookie(Access().csrf_cookie).value}
+    return client.post("/_dash-update-component", json=asked, headers=token)
+
+
+def page(client, app, path: str) -> str:
+    """Return the page at an address, as it is sent."""
+    answer = callback(client, app, "page.children", **{"place.pathname": path})
+    assert answer.status_code == 200
+    return json.dumps(answer.get_json()["response"], ensure_ascii=False)
 
 
 @pytest.mark.parametrize("path", ["/", "/patient/P001"])
@@ -48,37 +57,37 @@ def test_styles_fetch_nothing(client):
     assert "@import" not in css
 
 
-def test_the_layout_is_assembled(client):
-    """The page's parts come as data, with the patients' names only there."""
-    assert "cohort-figure" in json.dumps(client.get("/_dash-layout").get_json())
+def test_the_frame_holds_nothing_of_the_patients(client):
+    """What every page has comes first; the patients only with the page that shows them."""
+    frame = json.dumps(client.get("/_dash-layout").get_json())
+    assert "Research use only" in frame
+    assert "P00" not in frame
 
 
-def test_a_callback_answers(client, app):
-    """Figure and words of the cohort, over the wire."""
-    asked = {"quantity.value": "volume_mm3", "compartment.value": "total", "condition.value": "", "scale.value": "log"}
-    answer = callback(client, app, "cohort-figure.figure", **asked, **{"place.pathname": "/patient/P002"})
-    assert answer.status_code == 200
-    assert "P002 is highlighted" in answer.get_json()["response"]["cohort-words"]["children"]
-
-
-def test_every_part_of_a_patient_answers(client, app):
-    """Title, course, lesions, pair and picture of a patient, over the wire."""
-    place = {"place.pathname": "/patient/P001", "lesions.selectedRows": [{"lesion_id": 1}], "left-visit.value": "V2"}
-    for output in ("patient-title.children", "patient-figure.figure", "lesions.rowData", "left-visit.options",
-                   "left-picture.children", "patients.rowData"):  # fmt: skip
-        assert callback(client, app, output, **place).status_code == 200, output
+def test_the_address_decides_on_the_page(client, app):
+    """All patients, one of them, or words where there is none of that name; each comes with its figure in it."""
+    everybody, one = page(client, app, "/"), page(client, app, "/patient/P001")
+    assert "cohort-figure" in everybody
+    assert "patient-figure" not in everybody
+    assert "patient-figure" in one
+    assert "increased by" in one
+    for nobody in ("/patient/P999", "/patient/", "/elsewhere", "/patient/..%2f", None):
+        shown = page(client, app, nobody) if nobody else page(client, app, "/nothing")
+        assert "No such page" in shown
+        assert "figure" not in shown
 
 
 def test_a_new_run_is_shown_without_a_restart(tmp_path):
     """The results are read anew once they were published anew, and kept while they are swapped."""
     folder = write_empty(tmp_path / "results")
-    browser = create_app(folder).server.test_client()
+    app = create_app(folder)
+    browser = app.server.test_client()
     browser.get("/")
-    assert "JDM" not in browser.get("/_dash-layout").get_data(as_text=True)
+    assert "JDM" not in page(browser, app, "/")
     (folder / "run.json").rename(folder / "aside.json")
     assert browser.get("/_dash-layout").status_code == 200
     write_results(folder)
-    assert "JDM" in browser.get("/_dash-layout").get_data(as_text=True)
+    assert "JDM" in page(browser, app, "/")
 
 
 def test_no_results_are_an_error_of_ours_to_tell(tmp_path):
@@ -89,8 +98,8 @@ def test_no_results_are_an_error_of_ours_to_tell(tmp_path):
 
 def test_other_hosts_are_refused_before_anything_listens(folder):
     """The message says why."""
-    with pytest.raises(ValueError, match="no sign-in"):
-        serve(folder, host="0.0.0.0")
+    with pytest.raises(ValueError, match="needs a token"):
+        serve(folder, Access(host="0.0.0.0"))
 
 
 def test_it_listens_where_it_was_told(folder, monkeypatch):
@@ -109,14 +118,15 @@ def test_it_listens_where_it_was_told(folder, monkeypatch):
 
     monkeypatch.setattr(application.waitress, "create_server", make)
     serve(folder, port=8051)
-    assert asked == {"host": "127.0.0.1", "port": 8051, "threads": application.THREADS, "ident": None, "run": True}
+    about = {"threads": application.THREADS, "ident": None, "max_request_body_size": guard.BODY_BYTES}
+    assert asked == {"host": "127.0.0.1", "port": 8051, "url_scheme": "http", "run": True, **about}
 
 
 def test_two_applications_share_nothing(folder):
     """Each has a cookie of its own: nothing lives at the top of a module."""
     cookies = [create_app(folder).server.test_client().get("/").headers["Set-Cookie"] for _ in range(2)]
     assert cookies[0] != cookies[1]
-    assert all(cookie.startswith(guard.COOKIE) for cookie in cookies)
+    assert all(cookie.startswith(Access().session_cookie) for cookie in cookies)
 
 
 def test_it_is_alive(stranger):

@@ -1,8 +1,10 @@
 """Which files are served: pictures below images, and nothing else whatever is asked."""
 
+import flask
 import pytest
 
-from dashboard import slices
+from dashboard import create_app, slices
+from tests.dashboard.made import PNG, write_results
 
 
 def test_a_picture_is_found(folder):
@@ -18,6 +20,22 @@ def test_scans_of_one_visit_have_pictures_of_their_own(tmp_path):
     assert slices.address(tmp_path, "P1", "V1", "qc.png", scan="S2") == "/images/P1/V1/S2/qc.png"
     assert slices.address(tmp_path, "P1", "V1", "qc.png") == "/images/P1/V1/S1/qc.png"
     assert slices.address(tmp_path, "P1", "V1", "lesion_0001.png") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "served"),
+    [
+        *[(name, True) for name in ("qc.png", "lesion_0001.png", "lesion_123456.png", "frame_0007.png")],
+        *[(name, False) for name in ("frame_7.png", "frame_0007.PNG", "frame_0007.png.png", "frames_0007.png")],
+        *[(name, False) for name in ("lesion_1234567.png", "frame_٠٠٠٧.png", "xqc.png", "qc_png", "frame_0007.svg")],
+    ],
+)
+def test_names_are_allowed_one_by_one(tmp_path, name, served):
+    """A file that lies there is served only under a name of the allow-list."""
+    visit = tmp_path / "images" / "P1" / "V1"
+    visit.mkdir(parents=True)
+    (visit / name).write_bytes(b"x")
+    assert (slices.picture(tmp_path, "P1", "V1", name) is not None) is served
 
 
 @pytest.mark.parametrize(
@@ -56,6 +74,31 @@ def test_a_picture_is_sent_as_one(client):
     answer = client.get("/images/P001/V5/qc.png")
     assert (answer.status_code, answer.mimetype) == (200, "image/png")
     assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_only_patients_of_the_results_have_pictures(tmp_path):
+    """Left over files of another patient are not served; who is known may change with a new run."""
+    server, known = flask.Flask("small"), {"P1"}
+    for patient in ("P1", "P2"):
+        (tmp_path / "images" / patient / "V1").mkdir(parents=True)
+        (tmp_path / "images" / patient / "V1" / "qc.png").write_bytes(b"x")
+    slices.serve_pictures(server, tmp_path, lambda: known)
+
+    def status(patient):
+        return server.test_client().get(f"/images/{patient}/V1/qc.png", buffered=True).status_code
+
+    assert (status("P1"), status("P2")) == (200, 404)
+    known.add("P2")
+    assert status("P2") == 200
+
+
+def test_pictures_left_over_are_not_served_by_the_application(tmp_path):
+    """The application knows its patients, and hands that on to the route."""
+    folder = write_results(tmp_path / "results", {f"{patient}/V1/qc.png": PNG for patient in ("P001", "P999")})
+    browser = create_app(folder).server.test_client()
+    browser.get("/", buffered=True)
+    assert browser.get("/images/P001/V1/qc.png", buffered=True).status_code == 200
+    assert browser.get("/images/P999/V1/qc.png", buffered=True).status_code == 404
 
 
 @pytest.mark.parametrize(

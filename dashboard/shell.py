@@ -1,0 +1,114 @@
+"""What stands round every page: head, foot, and the page that the address names."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from dash import ClientsideFunction, Dash, Input, Output, dcc, html, set_props
+
+from dashboard import cohort, patient, printing, saving, words
+from dashboard.entry import OUT
+from dashboard.parts import aria
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from dash.development.base_component import Component
+
+    from dashboard.study import Study
+
+PATIENT_PATH = re.compile(r"/patient/([A-Za-z0-9][A-Za-z0-9._-]{0,63})")
+"""Address of a patient's page; the group is an id as the study folder allows it."""
+
+LOADING_MS = 350
+"""How long a page may be on its way before that is shown, ms: what comes sooner would only flicker."""
+
+FAULT = (
+    "This could not be shown: a fault of calcitrack, not of the results. What is on the screen may be of an earlier "
+    "choice. Reload the page; if it comes again, the log of `calcitrack dashboard` says what to report."
+)
+
+
+def frame(run: Mapping[str, object], *, signed_in: bool = False) -> Component:
+    """Return what every page has; the callback of ``register`` puts the page in.
+
+    Parameters
+    ----------
+    run : mapping
+        What ``run.json`` says.
+    signed_in : bool
+        Whether a person came in with a token, and may sign out.
+    """
+    leave = html.Form(html.Button("Sign out", type="submit"), action=OUT, method="POST")
+    return html.Div(
+        [
+            dcc.Location(id="place", refresh=False),
+            html.Header(
+                [
+                    html.A("Skip to the content", href="#content", className="skip"),
+                    html.Span(dcc.Link("calcitrack", href="/", title="All patients"), className="brand"),
+                    html.Nav(html.Ul(html.Li(dcc.Link("Patients", href="/"))), **aria(label="Pages")),
+                    html.Strong(words.RESEARCH_ONLY, className="research"),
+                    html.Button("Dark", id="theme", type="button", title="Change between light and dark"),
+                    *([leave] if signed_in else []),
+                ]
+            ),
+            html.P(id="trouble", role="alert", hidden=True),
+            html.Main(
+                dcc.Loading(
+                    html.Div(html.P("The results are being read.", className="hint"), id="page"),
+                    delay_show=LOADING_MS,
+                    overlay_style={"visibility": "visible", "opacity": 0.5},
+                    color="var(--focus)",
+                ),
+                id="content",
+                tabIndex="-1",
+            ),
+            html.Footer([words.RESEARCH_ONLY, " ", words.software(run)]),
+        ],
+        id="frame",
+    )
+
+
+def register(app: Dash, read: Callable[[], Study]) -> None:
+    """Connect address and page, and what the pages hold."""
+
+    @app.callback(Output("page", "children"), Input("place", "pathname"))
+    def _page(path: str | None) -> Component:
+        return page(read(), path)
+
+    app.clientside_callback(
+        ClientsideFunction("calcitrack_shell", "arrived"),
+        Output("content", "title"),
+        Input("page", "children"),
+        prevent_initial_call=True,
+    )
+    app.clientside_callback(
+        ClientsideFunction("calcitrack_shell", "theme"), Output("theme", "children"), Input("theme", "n_clicks")
+    )
+    cohort.register(app, read)
+    patient.register(app, read)
+    saving.register(app)
+
+
+def page(study: Study, path: str | None) -> Component:
+    """Return the page that an address names; words where it names none."""
+    if (path or "/") == "/":
+        return cohort.layout(study)
+    found = PATIENT_PATH.fullmatch(path or "")
+    if found and found[1] in study.ids:
+        return html.Div([patient.layout(study, found[1]), printing.links(found[1])])
+    return html.Div(
+        [
+            html.H1("No such page"),
+            html.P("These results hold no patient of that name, or the address has a slip of the pen.", role="status"),
+            html.P(dcc.Link("To all patients", href="/")),
+        ]
+    )
+
+
+def say_fault(_: Exception) -> None:
+    """Tell the reader that a callback failed; the error itself goes to the log, which Dash writes."""
+    shown: dict[str, Any] = {"children": FAULT, "hidden": False}
+    set_props("trouble", shown)
