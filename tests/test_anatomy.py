@@ -249,7 +249,7 @@ def stands_out(hu: np.ndarray, solid: np.ndarray) -> np.ndarray:
 
 
 def test_a_nodule_on_a_shaft_is_told_from_it():
-    """What is paler than the cortex below and compact is taken off with its foot, and nothing from below the surface."""
+    """What is paler than the cortex below and compact is taken off with its foot, and nothing below the surface is."""
     hu, solid = shaft(ball_hu=600.0)
     found = stands_out(hu, solid)
     _, bone = shaft()

@@ -340,6 +340,7 @@ class TestDicom:
             "events.csv",
             "growth.csv",
             "patients.csv",
+            "scores.csv",
             "visits.csv",
         ]
         visits = (study / "visits.csv").read_text().splitlines()

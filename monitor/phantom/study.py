@@ -25,6 +25,13 @@ _EVENTS: dict[str, tuple[tuple[int, int | None, str, str], ...]] = {
 }
 """Days from the first scan to the start and the end (None: goes on, or a moment), kind and name."""
 
+_SCORES: dict[str, tuple[str, str, tuple[tuple[int, float], ...]]] = {
+    "myositis": ("knee flexion", "degree", ((2, 95.0), (30, 70.0), (78, 88.0), (170, 118.0))),
+    "jdm": ("CMAS", "1", ((-4, 38.0), (131, 31.0), (190, 34.0), (402, 41.0), (735, 46.0))),
+}
+"""What the clinic measured: name, unit, days from the first scan and value. CMAS: Childhood Myositis Assessment Scale,
+0 to 52."""
+
 
 def study_visits(
     *, seed: int = 0, visits: int | None = None, spacing_mm: tuple[float, float, float] | None = None
@@ -81,6 +88,7 @@ def write_study(
         "patients": pd.DataFrame([_patient(scene) for scene in scenes]),
         "events": pd.DataFrame([row for name in STUDY_SCENES for row in _events(name)]),
         "growth": pd.DataFrame([_growth(visit) for visit in rows]),
+        "scores": pd.DataFrame([row for name in _SCORES for row in _scores(name)]),
     }
     for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
@@ -108,6 +116,13 @@ def _events(name: str) -> list[dict[str, str]]:
         }
         for start, end, kind, what in _EVENTS[name]
     ]
+
+
+def _scores(name: str) -> list[dict[str, object]]:
+    scene = SCENES_BY_NAME[name]
+    quantity, unit, values = _SCORES[name]
+    about = {"patient_id": scene.patient_id, "quantity": quantity, "unit": unit, "source": "clinic"}
+    return [{**about, "date": _day(scene, days), "value": value} for days, value in values]
 
 
 def _day(scene: Scene, days: int) -> str:
