@@ -30,7 +30,10 @@ AFTER_MS = 30
 """When the rest is asked for, ms after the page was drawn."""
 
 TABLE_PX = 430
-"""Height of the table: a dozen rows."""
+"""Height of the table at most: a dozen rows."""
+
+EMPTY_TABLE_PX = 100
+"""Height of the table's titles and scroll bar, and some room."""
 
 MOST_REFUSED = 200
 """Rows of the table of what was not measured; the rest is in the results folder."""
@@ -261,7 +264,7 @@ def _table(known: Cohort) -> Component:
         column_definitions(known),
         [],
         "patient_id",
-        height=TABLE_PX,
+        height=min(TABLE_PX, EMPTY_TABLE_PX + parts.ROW_PX * max(len(known.people), 1)),
         options={
             "isExternalFilterPresent": {"function": "cohortNarrowed()"},
             "doesExternalFilterPass": {"function": "cohortPasses(params)"},

@@ -89,16 +89,17 @@ def waterfall_figure(found: Bars, ids: np.ndarray, *, chosen: int | None, title:
 
 
 def mark(found: Bars, ids: np.ndarray, chosen: int | None, *, percent: bool) -> go.Scatter:
-    """Return the mark of the chosen patient at the end of its bar; without a point where it has none."""
+    """Return the mark of the chosen patient on its bar, at its end where bars bear no name; empty without a bar."""
     table = found.table
     at = np.flatnonzero(table["row"].to_numpy(int) == (-1 if chosen is None else chosen))
     height = _capped(table["change"].to_numpy(float)[at], percent=percent)
     who = ids[table["row"].to_numpy(int)[at]]
+    named = len(table) <= NAMED_BARS  # the id stands below the bar, and the verdict's symbol at its end
     return go.Scatter(
         x=at,
-        y=height,
+        y=height / 2 if named else height,
         mode="markers+text",
-        text=who,
+        text=np.where(named, "", who),
         textposition=[_beside(int(place), one, len(table)) for place, one in zip(at, height, strict=True)],
         customdata=who,
         marker={"symbol": "diamond", "size": 11, "color": CHOSEN, "line": {"width": 1.5, "color": "#FFFFFF"}},
@@ -210,7 +211,7 @@ def _beyond(place: np.ndarray, height: np.ndarray) -> go.Scatter:
 
 def _beside(place: int, height: float, count: int) -> str:
     """Return where a name stands: beyond the end of its bar, and towards the middle of the figure."""
-    side = "center" if count <= NAMED_BARS else "right" if place < count / 2 else "left"
+    side = "right" if place < count / 2 else "left"
     return f"{'top' if height >= 0 else 'bottom'} {side}"
 
 

@@ -125,6 +125,11 @@ def bars_sentence(found: Bars, unit: str, *, best: bool) -> str:
     )
     if best:
         told += " The greatest of several visits leans to decreases even where nothing changes."
+    excess = int(table["by_excess"].sum())
+    if excess:
+        told += (
+            f" {number(excess)} judged by the excess, without a mark: much of it is too thin for its volume to be told."
+        )
     if found.step > 1:
         told += f" One in {number(found.step)} patients is drawn, evenly in this order."
     beyond = int((change > CAP_PCT).sum()) if unit == UNIT_PERCENT else 0
