@@ -46,8 +46,10 @@ def links(patient: str) -> Component:
         for form, name in FORMS.items()
         for kind in kinds
     ]
-    how = [] if "pdf" in kinds else [html.P('A PDF needs `pip install "calcitrack[pdf]"`.', className="small")]
-    return html.Section([html.H2("Report"), html.Ul(items, className="links"), *how], className="panel reports")
+    how = [] if "pdf" in kinds else [html.Li('(PDF needs pip install "calcitrack[pdf]")', className="small")]
+    return html.Div(
+        [html.Span("Report", className="label"), html.Ul([*items, *how], className="links")], id="report-links"
+    )
 
 
 def serve_reports(server: flask.Flask, read: Callable[[], Study]) -> None:

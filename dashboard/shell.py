@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dash import ClientsideFunction, Dash, Input, Output, dcc, html, set_props
 
-from dashboard import cohort, patient, printing, saving, words
+from dashboard import cohort, patient, saving, words
 from dashboard.entry import OUT
 from dashboard.parts import aria
 
@@ -98,7 +98,7 @@ def page(study: Study, path: str | None) -> Component:
         return cohort.layout(study)
     found = PATIENT_PATH.fullmatch(path or "")
     if found and found[1] in study.ids:
-        return html.Div([patient.layout(study, found[1]), printing.links(found[1])])
+        return patient.layout(study, found[1])
     return html.Div(
         [
             html.H1("No such page"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from typing import TYPE_CHECKING
 
 import flask
@@ -16,6 +17,10 @@ ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 PICTURE = re.compile(r"(lesion|frame)_[0-9]{4,6}\.png|qc\.png")
 """Pictures that may be served."""
+
+
+HEAD = struct.Struct(">8x4x4sII")
+"""Start of a PNG: signature, length, the word IHDR, width and height."""
 
 
 def lesion_file(lesion: int) -> str:
@@ -55,6 +60,16 @@ def picture(folder: Path, *way: str) -> Path | None:
     root = (folder / "images").resolve()
     path = root.joinpath(*way).resolve()
     return path if path.is_relative_to(root) and path.is_file() else None
+
+
+def size_of(path: Path) -> tuple[int, int] | None:
+    """Return width and height of a PNG, pixels, so that a page keeps its room before it is there; None where untold."""
+    try:
+        with path.open("rb") as file:
+            kind, width, height = HEAD.unpack(file.read(HEAD.size))
+    except (OSError, struct.error):
+        return None
+    return (width, height) if kind == b"IHDR" and width and height else None
 
 
 def serve_pictures(server: flask.Flask, folder: Path, known: Callable[[], Container[str]]) -> None:

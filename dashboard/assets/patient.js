@@ -60,24 +60,6 @@
     document.querySelectorAll("#strip img[data-src]").forEach(show);
   });
 
-  // Dash draws boxes to tick as options of a list, with the boxes inside: to a screen reader that is neither. They are
-  // told as what they are, a group of boxes. The Tab key stops at the list of choices itself, not at a hidden field.
-  function tell() {
-    document.querySelectorAll(".dash-checklist, .dash-radioitems").forEach(function (list) {
-      if (list.getAttribute("role") === "listbox") { list.removeAttribute("role"); }
-    });
-    document.querySelectorAll(".dash-checklist > label, .dash-radioitems > label").forEach(function (label) {
-      ["role", "aria-selected"].forEach(function (name) { if (label.hasAttribute(name)) { label.removeAttribute(name); } });
-    });
-    document.querySelectorAll('.dash-dropdown-focus-target[tabindex="0"]').forEach(function (input) {
-      const button = input.parentElement.querySelector("button.dash-dropdown");
-      if (button) { button.tabIndex = 0; input.tabIndex = -1; }
-    });
-  }
-  new MutationObserver(tell).observe(document.documentElement, {
-    childList: true, subtree: true, attributes: true, attributeFilter: ["aria-selected"],
-  });
-
   window.dash_clientside = Object.assign({}, window.dash_clientside, {
     calcitrack_patient: {
       // The table shows the rows that hold all the words.

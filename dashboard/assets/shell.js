@@ -70,10 +70,9 @@
     if (own && !part.hasAttribute("aria-label")) { part.setAttribute("aria-label", own.textContent); }
   }
   function mend() {
-    document.querySelectorAll(".dash-dropdown-focus-target:not([tabindex='-1'])").forEach((field) => {
-      field.tabIndex = -1;
+    document.querySelectorAll('.dash-dropdown-focus-target[tabindex="0"]').forEach((field) => {
       const button = field.parentElement && field.parentElement.querySelector("button.dash-dropdown");
-      if (button) { button.tabIndex = 0; }
+      if (button) { button.tabIndex = 0; field.tabIndex = -1; }
     });
     const groups = { ".dash-radioitems": "radiogroup", ".dash-checklist": "group" };
     Object.entries(groups).forEach(([name, role]) => {
@@ -81,10 +80,9 @@
         list.setAttribute("role", role);
         label(list);
       });
-    });
-    document.querySelectorAll(".dash-options-list-option[role]").forEach((option) => {
-      option.removeAttribute("role");
-      option.removeAttribute("aria-selected");
+      document.querySelectorAll(`${name} > label`).forEach((choice) => {
+        ["role", "aria-selected"].forEach((told) => choice.removeAttribute(told));
+      });
     });
   }
   let waiting = false;
@@ -92,5 +90,5 @@
     if (waiting) { return; }
     waiting = true;
     window.requestAnimationFrame(() => { waiting = false; mend(); });
-  }).observe(root, { childList: true, subtree: true });
+  }).observe(root, { childList: true, subtree: true, attributes: true, attributeFilter: ["aria-selected"] });
 })();

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from dash import dcc, html
 
-from dashboard import parts
+from dashboard import parts, printing
 from dashboard import words as shared
 from dashboard.parts import aria
 from dashboard.patient import choice, clock, lesions, rows, sheets, strip, tree, words
@@ -93,7 +93,7 @@ def _head(study: Study, mine: Own, patient: str) -> Component:
         [
             html.Div([html.H1(patient, id="patient-title"), nav], className="patient-line"),
             html.P(words.who(mine.about, list(mine.visits.values())), id="patient-about"),
-            html.Div(id="report-links"),
+            printing.links(patient),
         ],
         className="patient-head",
     )  # fmt: skip

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dash import html
 
+from dashboard import slices
 from dashboard import words as shared
 from dashboard.parts import aria
 from dashboard.patient import pictures, words
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from dash.development.base_component import Component
 
     from dashboard.patient.own import Own, Row
@@ -33,9 +31,6 @@ BADGES = {"frame": "resampled picture", "native": "native picture"}
 
 SIZE = (480, 480)
 """Width and height of a picture that does not tell its own, pixels."""
-
-_HEAD = struct.Struct(">8x4x4sII")
-"""Start of a PNG: signature, length, the word IHDR, width and height."""
 
 
 @dataclass(frozen=True)
@@ -93,18 +88,8 @@ def _given(own: Own, patient: str, scan: Row, wanted: tuple[int, str]) -> _Pictu
     for kind in dict.fromkeys((source, *FILES)):
         address = there.address(FILES[kind].format(lesion), shared.plain(scan["scan_id"]))
         if address is not None:
-            return _Picture(kind, address, size_of(own.folder / address.lstrip("/")))
+            return _Picture(kind, address, slices.size_of(own.folder / address.lstrip("/")) or SIZE)
     return _Picture(source)
-
-
-def size_of(path: Path) -> tuple[int, int]:
-    """Return width and height of a PNG, pixels, so that a page keeps its room before it is there."""
-    try:
-        with path.open("rb") as file:
-            kind, width, height = _HEAD.unpack(file.read(_HEAD.size))
-    except (OSError, struct.error):
-        return SIZE
-    return (width, height) if kind == b"IHDR" and width and height else SIZE
 
 
 def _drawn(given: _Picture, about: str) -> Component:

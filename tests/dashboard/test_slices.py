@@ -1,5 +1,7 @@
 """Which files are served: pictures below images, and nothing else whatever is asked."""
 
+import struct
+
 import flask
 import pytest
 
@@ -118,3 +120,13 @@ def test_what_is_not_there_is_404(client, path):
     """Never the page, and never another file."""
     assert client.get(path).status_code in {404, 308}
     assert client.get(path, follow_redirects=True).status_code == 404
+
+
+def test_a_file_that_is_no_picture_has_no_size(tmp_path):
+    """A broken file breaks no page."""
+    broken = tmp_path / "x.png"
+    assert slices.size_of(broken) is None
+    broken.write_bytes(b"no")
+    assert slices.size_of(broken) is None
+    broken.write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", 608, 228))
+    assert slices.size_of(broken) == (608, 228)

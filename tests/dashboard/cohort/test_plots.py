@@ -24,7 +24,10 @@ def contrast(one, two):
     return (high + 0.05) / (low + 0.05)
 
 
-@pytest.mark.parametrize("colour", sorted({plots.CHOSEN, plots.REST, plots.PLAIN, *plots.GROUPS, *plots.TONES.values()}))
+COLOURS = sorted({plots.CHOSEN, plots.REST, plots.PLAIN, *plots.GROUPS, *plots.TONES.values()})
+
+
+@pytest.mark.parametrize("colour", COLOURS)
 def test_colours_are_seen_on_light_and_dark(colour):
     """3 to 1 for graphics (WCAG 1.4.11), on the panel of either page."""
     assert contrast(colour, "#ffffff") >= 3

@@ -1,7 +1,6 @@
 """A lesion's pictures at all visits."""
 
 import json
-import struct
 
 from dashboard.patient import strip
 
@@ -54,13 +53,3 @@ def test_words_where_there_is_no_row(p001):
     assert "into lesion 1" in merged
     assert "merged into lesion 1 before" in merged
     assert "No picture" in merged
-
-
-def test_a_file_that_is_no_picture_has_the_usual_size(tmp_path):
-    """A broken file breaks no page."""
-    broken = tmp_path / "x.png"
-    assert strip.size_of(broken) == strip.SIZE
-    broken.write_bytes(b"no")
-    assert strip.size_of(broken) == strip.SIZE
-    broken.write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", 608, 228))
-    assert strip.size_of(broken) == (608, 228)
