@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+import flask
 import waitress
 from dash import Dash
 
@@ -80,7 +83,7 @@ def create_app(results_folder: str | Path, access: Access | None = None) -> Dash
         on_error=shell.say_fault,
         meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
     )
-    app.layout = lambda: shell.frame(read().run, signed_in=bool(access.token))
+    app.layout = lambda: shell.frame(read(), _asked_from(), signed_in=bool(access.token))
     shell.register(app, read)
     slices.serve_pictures(app.server, folder, lambda: read().ids)
     printing.serve_reports(app.server, read)
@@ -112,10 +115,19 @@ def serve(results_folder: str | Path, access: Access | None = None, port: int = 
     server.run()
 
 
+def _asked_from() -> str | None:
+    """Return the address of the page that asks, as its browser says; None where it does not, or nobody asks."""
+    if not flask.has_request_context() or not flask.request.referrer:
+        return None
+    return urlsplit(flask.request.referrer).path
+
+
 def _reader(folder: Path) -> Callable[[], Study]:
     """Return a function that reads the results, anew only after a new run."""
     lock = threading.Lock()
     kept: list[tuple[int, Study]] = [(_stamp(folder), open_study(folder))]
+    # What was read stays: looking through it again for garbage would hold an answer up for 20 ms and more.
+    gc.freeze()
 
     def read() -> Study:
         with lock:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from dash import ClientsideFunction, Dash, Input, Output, dcc, html, set_props
+from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update, set_props
 
 from dashboard import cohort, patient, saving, words
 from dashboard.entry import OUT
 from dashboard.parts import aria
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from dash.development.base_component import Component
 
@@ -30,20 +30,24 @@ FAULT = (
 )
 
 
-def frame(run: Mapping[str, object], *, signed_in: bool = False) -> Component:
-    """Return what every page has; the callback of ``register`` puts the page in.
+def frame(study: Study, path: str | None = None, *, signed_in: bool = False) -> Component:
+    """Return what every page has, with the page that is asked for in it.
 
     Parameters
     ----------
-    run : mapping
-        What ``run.json`` says.
+    study : Study
+        The results.
+    path : str, optional
+        The address, where it is known: one round trip less. Else the callback of ``register`` puts the page in.
     signed_in : bool
         Whether a person came in with a token, and may sign out.
     """
+    waiting = html.P("The results are being read.", className="hint")
     leave = html.Form(html.Button("Sign out", type="submit"), action=OUT, method="POST")
     return html.Div(
         [
             dcc.Location(id="place", refresh=False),
+            dcc.Store(id="shown-path", data=path),
             html.Header(
                 [
                     html.A("Skip to the content", href="#content", className="skip"),
@@ -57,7 +61,7 @@ def frame(run: Mapping[str, object], *, signed_in: bool = False) -> Component:
             html.P(id="trouble", role="alert", hidden=True),
             html.Main(
                 dcc.Loading(
-                    html.Div(html.P("The results are being read.", className="hint"), id="page"),
+                    html.Div(waiting if path is None else page(study, path), id="page"),
                     delay_show=LOADING_MS,
                     overlay_style={"visibility": "visible", "opacity": 0.5},
                     color="var(--focus)",
@@ -65,7 +69,7 @@ def frame(run: Mapping[str, object], *, signed_in: bool = False) -> Component:
                 id="content",
                 tabIndex="-1",
             ),
-            html.Footer([words.RESEARCH_ONLY, " ", words.software(run)]),
+            html.Footer([words.RESEARCH_ONLY, " ", words.software(study.run)]),
         ],
         id="frame",
     )
@@ -74,9 +78,14 @@ def frame(run: Mapping[str, object], *, signed_in: bool = False) -> Component:
 def register(app: Dash, read: Callable[[], Study]) -> None:
     """Connect address and page, and what the pages hold."""
 
-    @app.callback(Output("page", "children"), Input("place", "pathname"))
-    def _page(path: str | None) -> Component:
-        return page(read(), path)
+    @app.callback(
+        Output("page", "children"),
+        Output("shown-path", "data"),
+        Input("place", "pathname"),
+        State("shown-path", "data"),
+    )
+    def _page(path: str | None, shown: str | None) -> tuple[object, object]:
+        return (no_update, no_update) if path == shown else (page(read(), path), path)
 
     app.clientside_callback(
         ClientsideFunction("calcitrack_shell", "arrived"),

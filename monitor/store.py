@@ -89,6 +89,18 @@ Wanted = Mapping[str, object]
 """By column, the value that a row must have; None: none, a list: one of them. All must hold."""
 
 
+_KINDS = {
+    kind: pd.api.types.pandas_dtype(dtype)
+    for kind, dtype in (
+        (pa.string(), tables.TEXT),
+        (pa.large_string(), tables.TEXT),
+        (pa.int64(), tables.WHOLE),
+        (pa.bool_(), tables.FLAG),
+    )
+}
+"""Dtypes of the tables by type in the file, where pandas would take another: it is then cast once, not twice."""
+
+
 class StoreBusyError(StoreError):
     """A results folder that another run holds."""
 
@@ -196,7 +208,7 @@ def read_table(
     ['P2']
     """
     found = _arrow(folder, name, columns, filters)
-    whole = tables.empty(name) if found is None else tables.check(found.to_pandas(), name)
+    whole = tables.empty(name) if found is None else tables.check(found.to_pandas(types_mapper=_KINDS.get), name)
     return whole if columns is None else whole[list(columns)]
 
 

@@ -316,6 +316,12 @@ SCHEMAS: dict[str, Schema] = {
 }
 """The tables of the results folder: the seven of the contract, then what a page needs of the study beside them."""
 
+DTYPES = {
+    name: [(column.name, pd.api.types.pandas_dtype(column.dtype)) for column in schema]
+    for name, schema in SCHEMAS.items()
+}
+"""Names and dtypes of the columns, as a table that fits its schema has them."""
+
 
 def empty(name: str) -> pd.DataFrame:
     """Return a table without rows.
@@ -347,13 +353,16 @@ def check(table: pd.DataFrame, name: str) -> pd.DataFrame:
     unknown = sorted(set(table.columns) - {column.name for column in schema})
     if unknown:
         raise ValueError(f"table {name} has no column {', '.join(unknown)}; add it to monitor.tables first")
-    return pd.DataFrame({column.name: _cast(table, column, name) for column in schema}, index=range(len(table)))
+    plain = table.reset_index(drop=True)
+    if list(plain.dtypes.items()) == DTYPES[name]:
+        return plain
+    return pd.DataFrame({column.name: _cast(plain, column, name) for column in schema}, index=range(len(plain)))
 
 
 def _cast(table: pd.DataFrame, column: Column, name: str) -> pd.Series:
     if column.name not in table:
         return pd.Series([None] * len(table), dtype=column.dtype)
     try:
-        return table[column.name].reset_index(drop=True).astype(pd.api.types.pandas_dtype(column.dtype))
+        return table[column.name].astype(pd.api.types.pandas_dtype(column.dtype))
     except (TypeError, ValueError) as error:
         raise ValueError(f"column {column.name} of table {name} must be {column.dtype}: {error}") from error

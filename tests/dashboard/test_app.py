@@ -64,6 +64,14 @@ def test_the_frame_holds_nothing_of_the_patients(client):
     assert "P00" not in frame
 
 
+def test_the_page_comes_with_the_frame(client, app):
+    """A browser says from which page it asks: that page is in the first answer, and is not asked for again."""
+    there = client.get("/_dash-layout", headers={"Referer": "http://localhost/patient/P001"}).get_data(as_text=True)
+    assert "patient-figure" in there
+    asked = {"place.pathname": "/patient/P001", "shown-path.data": "/patient/P001"}
+    assert callback(client, app, "page.children", **asked).get_json()["response"] == {}
+
+
 def test_the_address_decides_on_the_page(client, app):
     """All patients, one of them, or words where there is none of that name; each comes with its figure in it."""
     everybody, one = page(client, app, "/"), page(client, app, "/patient/P001")

@@ -2,9 +2,16 @@
 
 import json
 
+import pytest
 from plotly.utils import PlotlyJSONEncoder
 
 from dashboard import shell
+from dashboard.study import open_study
+
+
+@pytest.fixture(scope="module")
+def study(folder):
+    return open_study(folder)
 
 
 def text(component) -> str:
@@ -12,17 +19,24 @@ def text(component) -> str:
     return json.dumps(component, cls=PlotlyJSONEncoder, ensure_ascii=False)
 
 
-def test_every_page_says_what_it_is_for():
+def test_every_page_says_what_it_is_for(study):
     """Research use only, and which software made the results, stand on each page."""
-    frame = text(shell.frame({"software": {"name": "calcitrack", "version": "1.2.3"}}))
+    frame = text(shell.frame(study))
     assert frame.count("Research use only") == 2
-    assert "calcitrack 1.2.3" in frame
+    assert "calcitrack 0.1.0" in frame
+    assert "P001" not in frame
 
 
-def test_who_came_in_with_a_token_may_leave():
+def test_where_the_address_is_known_the_page_comes_at_once(study):
+    """One answer holds frame and page."""
+    assert "patient-figure" in text(shell.frame(study, "/patient/P001"))
+    assert "No such page" in text(shell.frame(study, "/patient/P999"))
+
+
+def test_who_came_in_with_a_token_may_leave(study):
     """On this machine alone there is nobody to sign out."""
-    assert "Sign out" not in text(shell.frame({}))
-    assert "Sign out" in text(shell.frame({}, signed_in=True))
+    assert "Sign out" not in text(shell.frame(study))
+    assert "Sign out" in text(shell.frame(study, signed_in=True))
 
 
 def test_a_fault_is_told_on_the_page(monkeypatch):
