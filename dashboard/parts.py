@@ -120,6 +120,26 @@ def grid(
     )
 
 
+def later(name: str, part: Component, after: str) -> list[Component]:
+    """Return the place of a part that is drawn once a figure is: a table takes as long as the rest of a page.
+
+    Parameters
+    ----------
+    name : str
+        Names the place; the callback of the shell fills it.
+    part : Component
+        What comes.
+    after : str
+        Id of the figure that comes first.
+    """
+    about: Any = {"part": part, "after": after}
+    return [
+        html.Div(id={"place": name}, style=part.style),
+        dcc.Store(id={"later": name}, data=about),
+        dcc.Interval(id={"drawn": name}, interval=1, max_intervals=1),
+    ]
+
+
 def shown(field: str, title: str, text: str, **more: object) -> dict:
     """Return a column that sorts by a number and shows a text."""
     formatter = {"function": f"params.data.{text}"}

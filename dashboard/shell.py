@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update, set_props
+from dash import MATCH, ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update, set_props
 
 from dashboard import cohort, patient, saving, words
 from dashboard.entry import OUT
@@ -95,6 +95,13 @@ def register(app: Dash, read: Callable[[], Study]) -> None:
     )
     app.clientside_callback(
         ClientsideFunction("calcitrack_shell", "theme"), Output("theme", "children"), Input("theme", "n_clicks")
+    )
+    app.clientside_callback(
+        ClientsideFunction("calcitrack_shell", "later"),
+        Output({"place": MATCH}, "children"),
+        Input({"drawn": MATCH}, "n_intervals"),
+        State({"later": MATCH}, "data"),
+        prevent_initial_call=True,
     )
     cohort.register(app, read)
     patient.register(app, read)

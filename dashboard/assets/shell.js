@@ -29,6 +29,20 @@
         first = false;
         return window.dash_clientside.no_update;
       },
+      // A part that takes long comes once the figure is drawn, or after a second where none is.
+      later: function (ticks, about) {
+        const drawn = () => document.querySelector(`[id="${about.after}"] .cartesianlayer .xaxislayer-above`);
+        return new Promise((done) => {
+          const until = performance.now() + 1000;
+          (function look() {
+            if (drawn() || performance.now() > until) {
+              window.requestAnimationFrame(() => window.setTimeout(() => done(about.part), 0));
+            } else {
+              window.setTimeout(look, 10);
+            }
+          })();
+        });
+      },
       // The button says what it changes to.
       theme: function (clicks) {
         if (clicks) {

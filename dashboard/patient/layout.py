@@ -196,7 +196,8 @@ def _lesions(mine: Own, patient: str, found: list[dict]) -> Component:
         ],
         className="bar",
     )  # fmt: skip
-    body: list[Component] = [html.Div([html.P(hint, className="small"), _grid(found)], className="panel")]
+    table = parts.later("lesions", _grid(found), "patient-figure") if found else []
+    body: list[Component] = [html.Div([html.P(hint, className="small"), *table], className="panel")]
     if not found:
         # The table stays in the page, unseen, so that what hangs on it finds it.
         body = [html.P(words.no_lesion(found), className="panel hint"), html.Div(_grid(found), hidden=True)]
