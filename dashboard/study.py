@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +23,9 @@ and is made anew in 0.1 s."""
 
 KEPT_PATIENTS = 32
 """Patients whose tables are kept: one with 50 lesions and 8 visits takes 1.2 MB."""
+
+READERS = 3
+"""Tables of a patient that are read side by side: pyarrow does not hold the others up."""
 
 SCORES = ("patient_id", "date", "years", "quantity", "value", "unit", "compartment", "reader", "source")
 """Columns of table ``scores`` where this version has no such table."""
@@ -266,7 +270,12 @@ def _of_patient(root: Path, run: dict[str, object], small: dict[str, pd.DataFram
     """Take one patient's rows of what is there, and read the others of the run that the study is of."""
     own = {"patient_id": patient}
     rest = [name for name in tables.SCHEMAS if name not in small]
-    found, now = store.steady(root, lambda: {name: store.read_table(root, name, filters=own) for name in rest})
+    with ThreadPoolExecutor(READERS) as pool:
+
+        def rows() -> dict[str, pd.DataFrame]:
+            return dict(zip(rest, pool.map(lambda name: store.read_table(root, name, filters=own), rest), strict=True))
+
+        found, now = store.steady(root, rows)
     if now != run:
         raise StoreError(f"a study must be of one run; {root} was published anew: open it again")
     for name, table in small.items():
