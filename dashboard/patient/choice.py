@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dashboard import words
-from dashboard.patient import clock
+from dashboard.patient import clock, rows
+from monitor.words import judged_by_excess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from dashboard.patient.own import Own
+
+EXCESS = "excess_hu_mm3"
+"""What carries a change where volume is not resolved."""
 
 NORMS = {
     "": "absolute",
@@ -79,6 +83,8 @@ def offer(own: Own) -> Offer:
     for name, base in bases.items():
         norms.setdefault(base, []).append(name.removeprefix(base))
     known = [name for name in words.QUANTITIES if name in norms]
+    if _rests_on_excess(own) and EXCESS in known:
+        known = [EXCESS, *(name for name in known if name != EXCESS)]
     places = {compartment for _, compartment in own.amounts} or {"total"}
     return Offer(
         quantities=tuple(known + sorted(set(norms) - set(known))),
@@ -87,6 +93,12 @@ def offer(own: Own) -> Offer:
         times=clock.offered(own),
         scores=tuple(sorted({str(row["quantity"]) for row in own.scores})),
     )
+
+
+def _rests_on_excess(own: Own) -> bool:
+    """Tell whether the latest verdict on volume is that of the excess: then the excess is what is to be looked at."""
+    latest = rows.latest(own.changes("volume_mm3", "total"), "baseline")
+    return latest is not None and judged_by_excess(latest)
 
 
 def _base(quantity: str) -> str:

@@ -44,3 +44,16 @@ def test_nothing_measured_offers_volume(hand_made):
     """A patient of whom all was refused has a page all the same."""
     chosen = choice.choose(choice.offer(hand_made()), {})
     assert (chosen.measured, chosen.compartment) == ("volume_mm3", "total")
+
+
+def test_where_the_excess_judges_the_excess_is_shown_first(hand_made, visit, change):
+    """A volume that is not resolved lies within what is too small to count, whatever the verdict says."""
+    amounts = [
+        {"patient_id": "P1", "visit_id": f"V{number}", "compartment": "total", "quantity": quantity, "value": 10.0}
+        for number in (1, 2)
+        for quantity in ("volume_mm3", "excess_hu_mm3")
+    ]
+    visits = [visit(1, 0.0), visit(2, 1.0)]
+    for carrier, first in (("excess_hu_mm3", "excess_hu_mm3"), ("volume_mm3", "volume_mm3")):
+        own = hand_made(visits=visits, burden=amounts, changes=[change(2, 10, 30, carried_by=carrier)])
+        assert choice.offer(own).quantities[0] == first
