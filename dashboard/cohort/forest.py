@@ -61,7 +61,7 @@ def forest_figure(found: pd.DataFrame, ids: np.ndarray, *, cohort: pd.DataFrame,
     layout = {
         "height": max(LEAST_PX, MARGINS_PX + ROW_PX * (count + below + bool(below))),
         "margin": {"l": 130 if below else 86, "t": 8},
-        "xaxis": {"title": {"text": title}, "range": [low, high], "tickformat": ",~g"},
+        "xaxis": {"title": {"text": title}, "range": [low, high], "tickformat": ",~r"},
         "yaxis": {"range": [count + below + (0.2 if below else -0.4), -0.6], "tickvals": [*range(count), *rows],
                   "ticktext": [*own, *names], "showgrid": False, "ticks": "", "tickfont": {"size": 11}},
         "shapes": [*mark.get("shapes", []), *lines],
@@ -90,7 +90,7 @@ def _points(value: pd.Series, rows: pd.DataFrame, y: np.ndarray, *, names: np.nd
         marker={"symbol": symbol, "size": 11 if symbol == "diamond" else 8, "color": colour},
         error_x={"type": "data", "symmetric": False, "array": np.nan_to_num(hi - rate),
                  "arrayminus": np.nan_to_num(rate - lo), "thickness": 1.5, "width": 0, "color": colour},
-        hovertemplate="%{customdata[0]}: %{x:,.4~g}%{customdata[1]}<extra></extra>",
+        hovertemplate="%{customdata[0]}: %{x:,.4~r}%{customdata[1]}<extra></extra>",
     )  # fmt: skip
 
 

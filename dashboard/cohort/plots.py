@@ -68,7 +68,7 @@ STYLE: dict[str, Any] = {
                "itemsizing": "constant", "itemclick": False, "itemdoubleclick": False},
     "xaxis": {"zeroline": False, "showgrid": False, "showline": True, "ticks": "outside", "ticklen": 4,
               "title": {"font": {"size": 13}}},
-    "yaxis": {"zeroline": False, "showgrid": True, "showline": False, "tickformat": ",~g",
+    "yaxis": {"zeroline": False, "showgrid": True, "showline": False, "tickformat": ",~r",
               "title": {"standoff": 8, "font": {"size": 13}}},
 }  # fmt: skip
 """What all figures share; colours of text and grid come from the page's style sheet, light or dark."""
@@ -159,7 +159,7 @@ def own_course(course: pd.DataFrame, name: str, unit: str) -> go.Scatter:
         customdata=[name] * len(x),
         line={"color": CHOSEN, "width": 2.8},
         marker={"color": CHOSEN, "size": 8, "symbol": symbols, "line": {"width": 1.5, "color": CHOSEN}},
-        hovertemplate=f"%{{customdata}}<br>%{{x:.2f}} years: %{{y:,.4~g}} {unit}<extra></extra>",
+        hovertemplate=f"%{{customdata}}<br>%{{x:.2f}} years: %{{y:,.4~r}} {unit}<extra></extra>",
         showlegend=False,
         zorder=9,
     )
@@ -262,8 +262,8 @@ def _median(one: Bands, name: str, colour: str, dash: str, unit: str) -> go.Scat
         line={"color": colour, "width": 2.4, "dash": dash},
         hovertemplate=(
             f"{f'{name}, ' if name else ''}%{{x:.2f}} years, %{{customdata[0]:,}} patients<br>"
-            f"median %{{y:,.4~g}} {unit}<br>half of them %{{customdata[2]:,.4~g}} to %{{customdata[4]:,.4~g}}<br>"
-            "nine in ten %{customdata[1]:,.4~g} to %{customdata[5]:,.4~g}<extra></extra>"
+            f"median %{{y:,.4~r}} {unit}<br>half of them %{{customdata[2]:,.4~r}} to %{{customdata[4]:,.4~r}}<br>"
+            "nine in ten %{customdata[1]:,.4~r} to %{customdata[5]:,.4~r}<extra></extra>"
         ),
     )
 
@@ -288,7 +288,7 @@ def _lines(courses: pd.DataFrame, ids: np.ndarray, name: str, colour: str, unit:
         opacity=0.75 if few else 0.55,
         line={"color": colour, "width": 1.3 if few else 0.9},
         marker={"color": colour, "size": 4},
-        hovertemplate=f"%{{customdata}}<br>%{{x:.2f}} years: %{{y:,.4~g}} {unit}<extra></extra>",
+        hovertemplate=f"%{{customdata}}<br>%{{x:.2f}} years: %{{y:,.4~r}} {unit}<extra></extra>",
     )
     alone = np.bincount(row, minlength=1)[row] == 1
     if few or not alone.any():

@@ -94,7 +94,7 @@ def amount_axis(title: str, domain: Sequence[float], **more: Any) -> dict[str, A
         "gridcolor": PALE,
         "zeroline": False,
         "showline": False,
-        "tickformat": ",~g",
+        "tickformat": ",~r",
         "ticks": "",
         **more,
     }
