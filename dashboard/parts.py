@@ -120,7 +120,7 @@ def grid(
     )
 
 
-def later(name: str, part: Component, after: str) -> list[Component]:
+def later(name: str, part: Any, after: str) -> list[Component]:
     """Return the place of a part that is drawn once a figure is: a table takes as long as the rest of a page.
 
     Parameters
@@ -128,7 +128,7 @@ def later(name: str, part: Component, after: str) -> list[Component]:
     name : str
         Names the place; the callback of the shell fills it.
     part : Component
-        What comes.
+        What comes, with a style of its own: its height is kept free.
     after : str
         Id of the figure that comes first.
     """

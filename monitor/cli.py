@@ -266,9 +266,6 @@ def dashboard(
     https: Annotated[bool, typer.Option("--https", help="A proxy before this server speaks https.")] = False,
 ) -> None:
     """Show results in a browser: on this machine only, or to others who know the token."""
-    from monitor import store
-
-    store.read_results(results)
     # The analysis knows nothing of the web: the page is a program of its own.
     command = [sys.executable, "-m", "dashboard", str(results), "--host", host, "--port", str(port)]
     # With "=", a value that begins with a dash is a value all the same.
