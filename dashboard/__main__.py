@@ -28,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--https", action="store_true", help="a proxy before this server speaks https")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    # What a PDF is made of in ten steps is nothing for this log.
+    for name in ("weasyprint", "fontTools"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         # Cookies do not tell ports apart: each server has names of its own for them.
         mark = f"_{secrets.token_hex(4)}"

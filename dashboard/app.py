@@ -83,6 +83,7 @@ def create_app(results_folder: str | Path, access: Access | None = None) -> Dash
         on_error=shell.say_fault,
         meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
     )
+    app.server.after_request(lambda answer: _marked(answer, read()))
     app.layout = lambda: shell.frame(read(), _asked_from(), signed_in=bool(access.token))
     shell.register(app, read)
     slices.serve_pictures(app.server, folder, lambda: read().ids)
@@ -115,6 +116,13 @@ def serve(results_folder: str | Path, access: Access | None = None, port: int = 
     server.run()
 
 
+def _marked(answer: flask.Response, study: Study) -> flask.Response:
+    """Say with each answer of a callback of which run it is: a page that is of another one tells its reader."""
+    if flask.request.path == "/_dash-update-component":
+        answer.headers[shell.RUN_HEADER] = shell.key(study)
+    return answer
+
+
 def _asked_from() -> str | None:
     """Return the address of the page that asks, as its browser says; None where it does not, or nobody asks."""
     if not flask.has_request_context() or not flask.request.referrer:
@@ -124,19 +132,21 @@ def _asked_from() -> str | None:
 
 def _reader(folder: Path) -> Callable[[], Study]:
     """Return a function that reads the results, anew only after a new run."""
-    lock = threading.Lock()
+    reading = threading.Lock()
     kept: list[tuple[int, Study]] = [(_stamp(folder), open_study(folder))]
     # What was read stays: looking through it again for garbage would hold an answer up for 20 ms and more.
     gc.freeze()
 
     def read() -> Study:
-        with lock:
-            stamp = _stamp(folder)
-            if stamp not in {0, kept[0][0]}:
-                # A run that publishes right now takes run.json away: then the old results stay for a moment.
+        stamp = _stamp(folder)
+        # One reads anew; the others have the old results meanwhile, and so has everybody while a run publishes.
+        if stamp not in {0, kept[0][0]} and reading.acquire(blocking=False):
+            try:
                 with contextlib.suppress(StoreError, FileNotFoundError):
                     kept[0] = (stamp, open_study(folder))
-            return kept[0][1]
+            finally:
+                reading.release()
+        return kept[0][1]
 
     return read
 

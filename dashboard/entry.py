@@ -132,6 +132,9 @@ def add_entry(server: flask.Flask, door: Door) -> None:
     def _let_in(answer: flask.Response) -> flask.Response:
         if PAGE.fullmatch(flask.request.path) is None or answer.status_code != 200:
             return answer
+        # A picture or a script of a foreign page may ask for the page too, thousands of times: it gets no session.
+        if flask.request.headers.get("Sec-Fetch-Dest", "document") != "document":
+            return answer
         session = door.session()
         if session is None:
             return answer if door.access.token else door.admit(answer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,14 @@ KINDS = {"html": "text/html", "pdf": "application/pdf"}
 """Kinds of file; PDF needs the extra of that name."""
 
 
+WAIT_S = 20.0
+"""How long a report waits for the one before, s. They are made one at a time: each takes a core for seconds, which the
+page needs too, and matplotlib draws for one at a time."""
+
+BUSY = "Other reports are being made. Ask again in a moment."
+GONE = "The report could not be made: the results are being published anew, or something is missing; the log says what."
+
+
 def has_pdf() -> bool:
     """Tell whether what makes a PDF is installed."""
     return importlib.util.find_spec("weasyprint") is not None
@@ -54,20 +63,30 @@ def links(patient: str) -> Component:
 
 def serve_reports(server: flask.Flask, read: Callable[[], Study]) -> None:
     """Add the route of the reports; who is not in the results is 404."""
+    one_at_a_time = threading.Lock()
 
     @server.route("/report/<patient>/<form>.<kind>")
     def _report(patient: str, form: str, kind: str) -> flask.Response:
         study = read()
         if patient not in study.ids or form not in FORMS or kind not in KINDS:
             flask.abort(404)
-        with tempfile.TemporaryDirectory(prefix="calcitrack-") as aside:
-            path = Path(aside) / f"report.{kind}"
-            try:
-                report(study.folder, patient, path, form=form)
-            except (StudyError, StoreError) as error:
-                LOG.warning("a report could not be made: %s", error)
-                return flask.Response(f"The report could not be made: {error}", status=503, mimetype="text/plain")
-            content = path.read_bytes()
+        if not one_at_a_time.acquire(timeout=WAIT_S):
+            return flask.Response(BUSY, status=503, mimetype="text/plain", headers={"Retry-After": "10"})
+        try:
+            content = _made(study.folder, patient, form, kind)
+        except (StudyError, StoreError) as error:
+            LOG.warning("a report could not be made: %s", error)
+            return flask.Response(GONE, status=503, mimetype="text/plain")
+        finally:
+            one_at_a_time.release()
         answer = flask.Response(content, mimetype=KINDS[kind])
         answer.headers["Content-Disposition"] = f'inline; filename="calcitrack-report.{kind}"'
         return answer
+
+
+def _made(folder: Path, patient: str, form: str, kind: str) -> bytes:
+    """Make a report aside, and return what is in it."""
+    with tempfile.TemporaryDirectory(prefix="calcitrack-") as aside:
+        path = Path(aside) / f"report.{kind}"
+        report(folder, patient, path, form=form)
+        return path.read_bytes()

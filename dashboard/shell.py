@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +13,7 @@ from dash import MATCH, ClientsideFunction, Dash, Input, Output, State, dcc, htm
 from dashboard import cohort, patient, saving, words
 from dashboard.entry import OUT
 from dashboard.parts import aria
+from monitor.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +21,11 @@ if TYPE_CHECKING:
     from dash.development.base_component import Component
 
     from dashboard.study import Study
+
+LOG = logging.getLogger(__name__)
+
+RUN_HEADER = "X-Calcitrack-Run"
+"""Header of the answers of callbacks: of which run they are."""
 
 PATIENT_PATH = re.compile(r"/patient/([A-Za-z0-9][A-Za-z0-9._-]{0,63})")
 """Address of a patient's page; the group is an id as the study folder allows it."""
@@ -28,6 +37,13 @@ FAULT = (
     "This could not be shown: a fault of calcitrack, not of the results. What is on the screen may be of an earlier "
     "choice. Reload the page; if it comes again, the log of `calcitrack dashboard` says what to report."
 )
+
+PUBLISHING = "The results are being published anew, or were taken away. Reload the page in a moment."
+
+
+def key(study: Study) -> str:
+    """Return what tells one run's results from another's."""
+    return hashlib.sha256(json.dumps(study.run, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def frame(study: Study, path: str | None = None, *, signed_in: bool = False) -> Component:
@@ -42,6 +58,8 @@ def frame(study: Study, path: str | None = None, *, signed_in: bool = False) -> 
     signed_in : bool
         Whether a person came in with a token, and may sign out.
     """
+    about: Any = {"data-run": key(study)}
+    only: Any = {"page": "children"}
     waiting = html.P("The results are being read.", className="hint")
     leave = html.Form(html.Button("Sign out", type="submit"), action=OUT, method="POST")
     return html.Div(
@@ -62,6 +80,8 @@ def frame(study: Study, path: str | None = None, *, signed_in: bool = False) -> 
             html.Main(
                 dcc.Loading(
                     html.Div(waiting if path is None else page(study, path), id="page"),
+                    # Choices within a page show their answer by themselves, and leave what is beside them to the mouse.
+                    target_components=only,
                     delay_show=LOADING_MS,
                     overlay_style={"visibility": "visible", "opacity": 0.5},
                     color="var(--focus)",
@@ -72,6 +92,7 @@ def frame(study: Study, path: str | None = None, *, signed_in: bool = False) -> 
             html.Footer([words.RESEARCH_ONLY, " ", words.software(study.run)]),
         ],
         id="frame",
+        **about,
     )
 
 
@@ -110,11 +131,15 @@ def register(app: Dash, read: Callable[[], Study]) -> None:
 
 def page(study: Study, path: str | None) -> Component:
     """Return the page that an address names; words where it names none."""
-    if (path or "/") == "/":
-        return cohort.layout(study)
     found = PATIENT_PATH.fullmatch(path or "")
-    if found and found[1] in study.ids:
-        return patient.layout(study, found[1])
+    try:
+        if (path or "/") == "/":
+            return cohort.layout(study)
+        if found and found[1] in study.ids:
+            return patient.layout(study, found[1])
+    except StoreError as error:
+        LOG.warning("a page could not be read: %s", error)
+        return html.Div([html.H1("No results for the moment"), html.P(PUBLISHING, role="status")])
     return html.Div(
         [
             html.H1("No such page"),
@@ -124,7 +149,9 @@ def page(study: Study, path: str | None) -> Component:
     )
 
 
-def say_fault(_: Exception) -> None:
-    """Tell the reader that a callback failed; the error itself goes to the log, which Dash writes."""
-    shown: dict[str, Any] = {"children": FAULT, "hidden": False}
+def say_fault(error: Exception) -> None:
+    """Tell the reader that a callback failed; the error itself goes to the log."""
+    gone = isinstance(error, StoreError)
+    LOG.error("a part of the page could not be made: %s", error, exc_info=None if gone else error)
+    shown: dict[str, Any] = {"children": PUBLISHING if gone else FAULT, "hidden": False}
     set_props("trouble", shown)

@@ -23,26 +23,6 @@ HEAD = struct.Struct(">8x4x4sII")
 """Start of a PNG: signature, length, the word IHDR, width and height."""
 
 
-def lesion_file(lesion: int) -> str:
-    """Return the name of a lesion's picture.
-
-    >>> lesion_file(7)
-    'lesion_0007.png'
-    """
-    return f"lesion_{lesion:04d}.png"
-
-
-def address(folder: Path, patient: str, visit: str, name: str, *, scan: str = "") -> str | None:
-    """Return the address of a picture on this server, or None where there is no such picture.
-
-    A visit of several scans has a folder for each; that of ``scan`` comes first, then the visit's own.
-    """
-    own = folder / "images" / patient / visit
-    scans = sorted(part.name for part in own.iterdir() if part.is_dir()) if own.is_dir() else []
-    ways = [(patient, visit, scan, name), (patient, visit, name), *((patient, visit, one, name) for one in scans)]
-    return next((f"/images/{'/'.join(way)}" for way in ways if picture(folder, *way)), None)
-
-
 def picture(folder: Path, *way: str) -> Path | None:
     """Return the file of a picture, or None where there is none that may be served.
 

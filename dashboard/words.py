@@ -186,64 +186,6 @@ def event_sentence(events: pd.DataFrame) -> str:
     return f"Years since baseline: {'; '.join(parts)}." if parts else "No events are recorded."
 
 
-def course_sentence(burden: pd.DataFrame, quantity: str) -> str:
-    """Say in words what a patient's trajectory shows: the text alternative of the figure."""
-    seen = burden[burden["value"].notna()]
-    if burden.empty:
-        return f"{quantity_name(quantity)} was not measured."
-    if seen.empty:
-        return f"{quantity_name(quantity)} could not be had at any of {len(burden)} visits."
-    first, last = seen.iloc[0], seen.iloc[-1]
-    told = f"{quantity_name(quantity)} at {first['visit_id']}: {amount(first['value'], first['unit'])}"
-    if len(seen) > 1:
-        told += f"; at {last['visit_id']}, {years(last['years'])} years: {amount(last['value'], last['unit'])}"
-    hollow = len(burden) - int((burden["comparable"].fillna(True) & burden["value"].notna()).sum())
-    if hollow == 0:
-        return f"{told}."
-    return f"{told}. {hollow} of {len(burden)} visits are drawn hollow: not comparable or not wholly in the field."
-
-
-def trend_sentence(rate: pd.Series | None) -> str:
-    """Say the rate of the fitted line with its limits, or why there is none."""
-    if rate is None:
-        return ""
-    remark = plain(rate["note"])
-    note = f" {remark[0].upper()}{remark[1:]}." if remark else ""
-    if pd.isna(rate["estimate"]):
-        return f"No rate was estimated.{note}"
-    between = limits(rate["lo"], rate["hi"])
-    shown = f" (95{THIN}% limits {between})" if between else ""
-    per_year = amount(rate["estimate"], rate["unit"], sign=True)
-    return f"Fitted rate: {per_year}{shown}, from {plain(rate['n_visits'])} visits by {plain(rate['model'])}.{note}"
-
-
-def picture_sentence(row: pd.Series) -> str:
-    """Say what a picture of a lesion shows, or why there is none; ``row`` of table ``lesions``, with ``lod_mm3``."""
-    lesion, status = row["lesion_id"], row["status"]
-    if status == "not_in_field":
-        return f"{marked(STATUSES, status)}: this scan did not cover the place of lesion {lesion}."
-    if status == "merged":
-        return f"{marked(STATUSES, status)}: lesion {lesion} went into another and is not measured on its own."
-    if status == "resolved":
-        least = amount(row["lod_mm3"], "mm3")
-        return f"{marked(STATUSES, status)}: nothing found where it was; this scan would show {least} or more."
-    size = with_limits(row["volume_mm3"], row["volume_lo_mm3"], row["volume_hi_mm3"])
-    return f"{marked(STATUSES, status)}: {size}{THIN}mm³"
-
-
-def lesion_sentence(row: Mapping[str, Any]) -> str:
-    """Say where a lesion is and what became of it; ``row`` of the table of lesions.
-
-    >>> row = {"where": "left calf", "since_baseline_shown": "= +4 no detectable change",
-    ...        "since_baseline_why": "smallest change that counts: 7 mm³"}
-    >>> lesion_sentence(row)
-    'Left calf. Volume since baseline (mm³): = +4 no detectable change; smallest change that counts: 7 mm³.'
-    """
-    where = f"{row['where'][0].upper()}{row['where'][1:]}. " if row["where"] else ""
-    why = f"; {row['since_baseline_why']}" if row["since_baseline_why"] else ""
-    return f"{where}Volume since baseline (mm³): {row['since_baseline_shown']}{why}."
-
-
 def where(side: Any, compartment: Any, pattern: Any) -> str:
     """Say where a lesion lies and what it looks like, as far as that is known.
 
@@ -252,52 +194,6 @@ def where(side: Any, compartment: Any, pattern: Any) -> str:
     """
     place = " ".join(filter(None, (plain(side), compartment_name(plain(compartment)))))
     return "; ".join(filter(None, (place, PATTERNS.get(plain(pattern), ""))))
-
-
-def occasion(row: pd.Series) -> str:
-    """Return a visit as it is offered for choice."""
-    return f"{row['visit_id']}, {day(row['date'])}"
-
-
-def no_lesion(lesions: list[dict]) -> str:
-    """Say why there is no picture."""
-    return "Pick a lesion in the table." if lesions else "No lesion is recorded."
-
-
-def nobody(path: str | None, patients: list[str]) -> str:
-    """Say why no patient is shown."""
-    if not patients:
-        return "There are no patients in these results."
-    if (path or "/") != "/":
-        return "These results hold no patient of that name. Pick one in the figure or in the table."
-    return "Pick a patient in the figure or in the table."
-
-
-def about_patient(who: pd.Series, visits: pd.DataFrame) -> str:
-    """Say who a patient is and what was measured.
-
-    >>> about_patient(pd.Series({"condition": "JDM", "arm": "A"}), pd.DataFrame({"visit_id": ["V1", "V2"]}))
-    'JDM, arm A, 2 visits'
-    """
-    count = visits["visit_id"].nunique()
-    parts = [plain(who.get("condition")), f"arm {who['arm']}" if plain(who.get("arm")) else ""]
-    return ", ".join(filter(None, [*parts, f"{count} {'visit' if count == 1 else 'visits'}"]))
-
-
-def cohort_sentence(courses: pd.DataFrame, chosen: str | None, *, log: bool) -> str:
-    """Say in words what the figure of all patients shows."""
-    drawn = courses[courses["value"].notna()]
-    count = drawn["patient_id"].nunique()
-    told = f"{count} {'patient' if count == 1 else 'patients'}, {len(drawn)} measurements."
-    if chosen:
-        told += f" {chosen} is highlighted." if chosen in set(drawn["patient_id"]) else f" {chosen} has none here."
-    missing = len(courses) - len(drawn)
-    if missing:
-        told += f" {missing} not drawn: not measurable, or not wholly in the field."
-    zeros = int((drawn["value"] <= 0).sum())
-    if log and zeros:
-        told += f" {zeros} of 0 cannot be drawn on a log scale."
-    return told
 
 
 def software(run: Mapping[str, object]) -> str:

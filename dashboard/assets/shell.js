@@ -56,6 +56,7 @@
 
   // Dash says nothing where a request is refused or lost.
   const ENDED = "The session has ended. Reload the page to go on.";
+  const ANEW = "The results were published anew since this page was opened. Reload it: what it shows is of before.";
   const LOST = "The server does not answer. What is on the screen is of before; it goes on by itself once it answers.";
   function say(text) {
     const place = document.getElementById("trouble");
@@ -72,7 +73,12 @@
     const address = String(given[0] && given[0].url ? given[0].url : given[0]);
     const answer = ask.apply(this, given);
     if (address.includes("_dash-update-component")) {
-      answer.then((found) => say(found.status === 403 ? ENDED : ""), () => say(LOST));
+      answer.then((found) => {
+        const frame = document.getElementById("frame");
+        const run = found.headers.get("X-Calcitrack-Run");
+        const other = run && frame && frame.dataset.run && run !== frame.dataset.run;
+        say(found.status === 403 ? ENDED : other ? ANEW : "");
+      }, () => say(LOST));
     }
     return answer;
   };

@@ -110,8 +110,8 @@ def _opened(results: str | Path, patient: str) -> tuple[store.Results, story.Pat
     """Read what there is of one patient."""
     found = store.read_results(results, patient=patient)
     if all(table.empty for table in found.tables.values()):
-        every = store.read_results(results).tables.values()
-        known = sorted({str(one) for table in every for one in table["patient_id"].dropna()})
+        short = [store.read_table(results, name, columns=["patient_id"]) for name in ("patients", "visits", "refused")]
+        known = sorted({str(one) for table in short for one in table["patient_id"].dropna()})
         more = f" and {len(known) - NAMED_PATIENTS} more" if len(known) > NAMED_PATIENTS else ""
         told = ", ".join(known[:NAMED_PATIENTS]) or "nobody"
         raise StudyError(f"a report must be on a patient of the results, {told}{more}; got {patient!r}")

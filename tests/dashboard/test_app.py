@@ -6,7 +6,7 @@ import re
 import pytest
 
 from dashboard import app as application
-from dashboard import create_app, guard, serve
+from dashboard import create_app, guard, serve, shell
 from dashboard.access import Access
 from monitor.store import StoreError
 from tests.dashboard.made import write_empty, write_results
@@ -140,3 +140,9 @@ def test_two_applications_share_nothing(folder):
 def test_it_is_alive(stranger):
     """The sign of life holds no data and needs no cookie."""
     assert stranger.get("/healthz").status_code == 200
+
+
+def test_an_answer_says_of_which_run_it_is(client, app):
+    """A page that was made of another run tells its reader; its frame says of which it is."""
+    run = callback(client, app, "page.children", **{"place.pathname": "/"}).headers[shell.RUN_HEADER]
+    assert f'"data-run":"{run}"' in client.get("/_dash-layout").get_data(as_text=True).replace(" ", "")

@@ -3,6 +3,7 @@
 import pytest
 
 from dashboard import printing
+from monitor.types import StudyError
 
 
 @pytest.mark.parametrize("form", ["page", "long"])
@@ -46,3 +47,33 @@ def test_without_weasyprint_no_pdf_is_offered(monkeypatch, client):
     assert "page.html" in offered
     assert "page.pdf" not in offered
     assert "calcitrack[pdf]" in offered
+
+
+def test_reports_are_made_one_at_a_time(client, monkeypatch):
+    """Who comes while another is being made is asked to come again; nothing is said of where results lie."""
+    monkeypatch.setattr(printing, "WAIT_S", 0.01)
+    inner = []
+
+    def slow(*_):
+        if not inner:
+            inner.append(client.application.test_client())
+            inner[0].get("/")
+            inner.append(inner[0].get("/report/P001/page.html").status_code)
+        return b"made"
+
+    monkeypatch.setattr(printing, "_made", slow)
+    assert client.get("/report/P001/page.html").data == b"made"
+    assert inner[1] == 503
+
+
+def test_what_cannot_be_made_is_told_without_places(client, monkeypatch, caplog):
+    """The log says why, the answer does not name folders."""
+
+    def fails(*_):
+        raise StudyError("no table in /somewhere")
+
+    monkeypatch.setattr(printing, "_made", fails)
+    answer = client.get("/report/P001/page.html")
+    assert answer.status_code == 503
+    assert "/somewhere" not in answer.get_data(as_text=True)
+    assert "/somewhere" in caplog.text

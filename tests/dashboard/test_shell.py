@@ -7,6 +7,7 @@ from plotly.utils import PlotlyJSONEncoder
 
 from dashboard import shell
 from dashboard.study import open_study
+from monitor.errors import StoreError
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +40,23 @@ def test_who_came_in_with_a_token_may_leave(study):
     assert "Sign out" in text(shell.frame(study, signed_in=True))
 
 
-def test_a_fault_is_told_on_the_page(monkeypatch):
-    """A callback that fails says so where the reader looks, without the error's own words."""
+def test_a_fault_is_told_on_the_page(monkeypatch, caplog):
+    """A callback that fails says so where the reader looks, and why in the log; what is being published is no fault."""
     told = {}
     monkeypatch.setattr(shell, "set_props", lambda name, props: told.update({name: props}))
     shell.say_fault(ValueError("of P001"))
     assert told["trouble"]["hidden"] is False
     assert "P001" not in told["trouble"]["children"]
+    assert "ValueError: of P001" in caplog.text
+    shell.say_fault(StoreError("nothing there"))
+    assert told["trouble"]["children"] == shell.PUBLISHING
+
+
+def test_a_page_that_cannot_be_read_now_says_so(study, monkeypatch):
+    """While a run publishes there is nothing to show, which is no fault."""
+
+    def gone(*_):
+        raise StoreError("published anew")
+
+    monkeypatch.setattr(shell.patient, "layout", gone)
+    assert shell.PUBLISHING in text(shell.page(study, "/patient/P001"))
