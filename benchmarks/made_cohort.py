@@ -56,6 +56,12 @@ PER_MM3 = {"threshold_volume_mm3": 1.3, "envelope_mm3": 1.6, "agatston": 1.25, "
 NOBODY = 97
 """Of so many patients the scans of one are all refused."""
 
+OUT_OF_FIELD = 61
+"""Of so many patients the latest visit of one shows none of the lesions that are known."""
+
+LEAST_FIELD = 0.1
+"""Share of the reference that such a visit shows."""
+
 MG_PER_EXCESS = 0.00077
 """Hydroxyapatite, mg, per HU mm³ at 120 kV: as the pipeline's nominal calibration."""
 
@@ -178,9 +184,12 @@ def _batch(plan: Plan, number: np.ndarray, rng: np.random.Generator) -> Batch:
     kept = reached & ~((rng.random((P, V)) < 0.015) & after) & (number % NOBODY != NOBODY - 1)[:, None]
     cut = (rng.random((P, V)) < 0.04) & after
     in_field = np.where(cut, rng.uniform(0.6, 0.95, (P, V)), 1.0)
+    latest = kept & after & (np.cumsum(kept[:, ::-1], axis=1)[:, ::-1] == 1)
+    blind = latest & (number % OUT_OF_FIELD == OUT_OF_FIELD - 1)[:, None]
+    in_field = np.where(blind, LEAST_FIELD, in_field)
     surface = (0.45 + 0.075 * np.clip(who["age_years"][:, None] + years, 0.5, 18)) * rng.normal(1, 0.05, (P, 1))
     known = rng.random((P, 1)) < 0.85
-    one = _lesions(plan, rng, who, (years, kept, cut, base))
+    one = _lesions(plan, rng, who, (years, kept, cut, blind, base))
     return Batch(
         plan=plan,
         who=who,
@@ -202,7 +211,7 @@ def _lesions(
     plan: Plan, rng: np.random.Generator, who: dict[str, np.ndarray], when: tuple[np.ndarray, ...]
 ) -> dict[str, np.ndarray]:
     """Draw the lesions of some patients: where they are, when they come and go, and what is measured of them."""
-    years, kept, cut, base = when
+    years, kept, cut, blind, base = when
     (P, V), L = years.shape, plan.lesions
     at = np.arange(V)[None, :, None]
     effect = np.array([0.14, -0.02, -0.12])[who["arm"]]
@@ -218,7 +227,7 @@ def _lesions(
     merged[:, 0] = False
     end[:, 0] = V
     kin = np.zeros((P, L), int)
-    here = (at >= birth[:, None]) & kept[:, :, None]
+    here = _here((at >= birth[:, None]) & kept[:, :, None], blind)
     over = here & (at >= end[:, None])
     truth = size[:, None] * np.exp(rate[:, None] * years[:, :, None]) * np.where(late, 0.35, 1.0)[:, None]
     truth = np.where(here & ~over, truth, 0.0)
@@ -234,7 +243,7 @@ def _lesions(
     status = np.where(first & before_base, STATUSES.index("first_seen"), status)
     status = np.where((at == base[:, None, None]) & here, STATUSES.index("baseline"), status)
     status = np.where(first & split[:, None] & (at > base[:, None, None]), STATUSES.index("split"), status)
-    unseen = here & cut[:, :, None] & (rng.random((P, 1, L)) < 0.25) & ~first
+    unseen = here & cut[:, :, None] & (rng.random((P, 1, L)) < 0.25) & ~first | here & blind[:, :, None]
     ending = gone & (np.cumsum(gone, axis=1) == 1)
     status = np.where(over & resolved[:, None], STATUSES.index("resolved"), status)
     status = np.where(unseen, STATUSES.index("not_in_field"), status)
@@ -250,6 +259,11 @@ def _lesions(
         "status": status,
         "kin": kin,
     }
+
+
+def _here(born: np.ndarray, blind: np.ndarray) -> np.ndarray:
+    """Return which lesions have a row, (P, V, L): none comes first at a visit at which nothing is seen."""
+    return born & ~(blind[:, :, None] & (np.cumsum(born, axis=1) == 1))
 
 
 def _earlier(kept: np.ndarray, base: np.ndarray, total: np.ndarray) -> np.ndarray:

@@ -80,8 +80,9 @@ PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "SimpleITK", "pydicom", "stat
 MOVES_NO_NUMBER = ("cli.py", "export", "index.py", "check.py", "_index", "words.py", "placing.py", "graded.py")
 """Modules that come before or after measuring: a change in them leaves what is finished as it is."""
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-"""A text cell that begins so is run by spreadsheets; it gets a leading apostrophe in CSV (OWASP)."""
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", *map(chr, (0xFF1D, 0xFF0B, 0xFF0D, 0xFF20)))
+"""A text cell that begins so is run by spreadsheets; it gets a leading apostrophe in CSV (OWASP). The last four are
+the full-width = + - @, which some read as the plain ones."""
 
 
 Read = TypeVar("Read")

@@ -129,6 +129,13 @@ def test_no_cell_of_text_is_a_formula(tmp_path, rows):
     pd.testing.assert_frame_equal(store.read_table(tmp_path, "trends"), table)
 
 
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20"])
+def test_what_a_spreadsheet_runs_is_made_text(start):
+    """Lines that begin with an empty one, and full-width signs, are formulas to some spreadsheets too."""
+    assert str(store.harmless(f"{start}1+1")).startswith("'")
+    assert store.harmless(f"1{start}1") == f"1{start}1".replace("\r", "\n")
+
+
 def test_a_new_publication_replaces_all_of_the_old(tmp_path):
     """Images that the new run does not have are gone, and nothing is left in between."""
     folder = published(tmp_path / "r", 1)

@@ -14,7 +14,7 @@
     none: ["", "no comparison"],
   };
   const TONES = { increased: "more", decreased: "less", no_detectable_change: "same" };
-  const FORMULA = /^[=+\-@\t\r]/; /* FORMULA_STARTS of monitor/store.py */
+  const FORMULA = /^[=+\-@\t\r\n＝＋－＠]/; /* FORMULA_STARTS of monitor/store.py */
   const PLAIN_NUMBER = /^-?\d+(\.\d+)?$/;
 
   let narrowed = { about: {}, verdict: "", search: "" };
@@ -54,12 +54,16 @@
   const years = (value) =>
     value === null || value === undefined ? MISSING : value.toFixed(2).replace("-", "−");
 
-  const verdict = (name) => {
-    const [symbol, word] = VERDICTS[name] || ["", String(name)];
-    return symbol ? `${symbol} ${word}` : word;
+  /* What a verdict on volume rests on beside it, if not on the volume. */
+  const verdictWord = (name, by) => {
+    const word = (VERDICTS[name] || ["", String(name)])[1];
+    return by ? `${word} (${by})` : word;
   };
 
-  const verdictWord = (name) => (VERDICTS[name] || ["", String(name)])[1];
+  const verdict = (name, by) => {
+    const symbol = (VERDICTS[name] || [""])[0];
+    return symbol ? `${symbol} ${verdictWord(name, by)}` : verdictWord(name, by);
+  };
 
   /* The same question as `kept` of wanted.py asks. */
   const passes = (node) => {
@@ -107,7 +111,7 @@
   /* A cell as it is shown; numbers as spreadsheets read them, verdicts without their symbol. */
   const cell = (params) => {
     const definition = params.column.getColDef();
-    if (definition.field === "verdict") return verdictWord(params.value);
+    if (definition.field === "verdict") return verdictWord(params.value, params.node && params.node.data && params.node.data.by);
     let text = definition.valueFormatter ? params.formatValue(params.value) : params.value;
     text = text === null || text === undefined || text === MISSING ? "" : String(text);
     if (definition.filter === "agNumberColumnFilter") {

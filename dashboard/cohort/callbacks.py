@@ -23,6 +23,9 @@ SPACE = "calcitrack_cohort"
 FIRST = tuple(name for name in layout.NAMES if name not in ("best", "view"))
 """Choices that the first figure hangs on."""
 
+WHO = ("quantity", "compartment", *layout.ALL, "search")
+"""Choices that the card hangs on: what is said, and whether its patient is among those who are left."""
+
 VIEWS = tuple(choices.VIEWS)
 
 
@@ -75,13 +78,11 @@ def _register_figures(app: Dash, read: Callable[[], Study]) -> None:
 def _register_chosen(app: Dash, read: Callable[[], Study]) -> None:
     @app.callback(
         Output("selected", "children"),
-        Input("cohort-chosen", "data"),
-        Input("cohort-quantity", "value"),
-        Input("cohort-compartment", "value"),
+        inputs={"chosen": Input("cohort-chosen", "data"), "sent": _inputs(WHO)},
         prevent_initial_call=True,
     )
-    def _card(chosen: object, quantity: object, compartment: object) -> list[Component]:
-        return show_card(read(), chosen, quantity, compartment)
+    def _card(chosen: object, sent: dict) -> list[Component]:
+        return show_card(read(), sent, chosen)
 
     @app.callback(
         Output("cohort-figure", "figure", allow_duplicate=True),
@@ -149,10 +150,10 @@ def show_columns(study: Study, quantity: object, compartment: object) -> tuple[d
     return rows.columns(known), layout.column_definitions(known)
 
 
-def show_card(study: Study, chosen: object, quantity: object, compartment: object) -> list[Component]:
+def show_card(study: Study, sent: Mapping[str, object], chosen: object) -> list[Component]:
     """Return the card of the chosen patient; how to choose one where nobody known is."""
     one = choices.chosen(study, chosen)
-    return layout.card(None if one is None else views.card(study, *study.offered(quantity, compartment), one))
+    return layout.card(None if one is None else views.card(study, choices.checked(study, sent), one))
 
 
 def show_own(study: Study, sent: Mapping[str, object], chosen: object) -> Any:

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 
 from dashboard.cohort.plots import REST, drawn, marked_row
 from dashboard.cohort.rows import estimate_name
+from dashboard.markup import plain_text
 
 ROW_PX, MARGINS_PX, LEAST_PX = 13, 54, 160
 """Heights of a row, of what stands above and below, and of the figure at least."""
@@ -124,4 +125,4 @@ def _span(found: pd.DataFrame, cohort: pd.DataFrame) -> tuple[float, float]:
 def _name(row: dict) -> str:
     """Return the name of an estimate of many: which, and of how many."""
     count = row["n_patients"]
-    return estimate_name(row["arm"]) + ("" if pd.isna(count) else f" (n {count})")
+    return plain_text(estimate_name(row["arm"])) + ("" if pd.isna(count) else f" (n {count})")

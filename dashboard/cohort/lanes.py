@@ -7,6 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.cohort.plots import REST, TIME, drawn, marked_row
+from dashboard.markup import plain_text
 
 LANE_PX, BELOW_PX, LEAST_PX = 13, 42, 110
 """Heights of a lane, of the time axis, and of all lanes at least."""
@@ -93,13 +94,12 @@ def _lasting(events: pd.DataFrame, ends: np.ndarray, ids: np.ndarray) -> list[go
     found: list[go.Bar | go.Scatter] = []
     for number, name in enumerate(names):
         one = (shown == name).to_numpy(bool)
-        about = np.column_stack(
-            [ids[events["row"]], events["name"], np.where(open_end, "goes on", [f"to {year:.2f}" for year in end])]
-        )[one]
+        until = np.where(open_end, "goes on", [f"to {year:.2f}" for year in end])
+        about = np.column_stack([ids[events["row"]], events["name"].map(plain_text), until])[one]
         found.append(
             go.Bar(
                 orientation="h", base=start[one], x=(end - start)[one], y=(events["lane"].to_numpy(int) + shift)[one],
-                width=height[one], name=str(name), customdata=about,
+                width=height[one], name=plain_text(name), customdata=about,
                 marker={"color": FILLS[number], "line": {"width": 0},
                         "pattern": {"shape": PATTERNS[number], "size": 6, "solidity": 0.25, "fillmode": "overlay",
                                     "fgcolor": "rgba(255,255,255,0.8)"}},
@@ -128,7 +128,8 @@ def _visits(visits: pd.DataFrame, ids: np.ndarray) -> list[go.Scatter]:
             x=visits.loc[own, "years"], y=visits.loc[own, "lane"], mode="markers", name=name,
             customdata=np.column_stack([ids[visits.loc[own, "row"]], visits.loc[own, "visit_id"]]),
             marker={"symbol": symbol, "size": size, "color": REST, "line": {"width": 1.8, "color": REST}},
-            hovertemplate=f"%{{customdata[0]}} %{{customdata[1]}}: {name}, %{{x:.2f}} years<extra></extra>", zorder=2,
+            hovertemplate="%{customdata[0]} %{customdata[1]}: %{fullData.name}, %{x:.2f} years<extra></extra>",
+            zorder=2,
         )
         for own, name, symbol, size in kinds
         if own.any()
@@ -139,11 +140,11 @@ def _moments(events: pd.DataFrame, ids: np.ndarray) -> list[go.Scatter]:
     """Return the events that are moments, one trace and symbol for each kind."""
     return [
         go.Scatter(
-            x=one["years"], y=one["lane"], mode="markers", name=str(kind), zorder=4,
-            customdata=np.column_stack([ids[one["row"]], one["name"]]),
+            x=one["years"], y=one["lane"], mode="markers", name=plain_text(kind), zorder=4,
+            customdata=np.column_stack([ids[one["row"]], one["name"].map(plain_text)]),
             marker={"symbol": MOMENTS.get(str(kind), "circle"), "size": 11, "color": MOMENT,
                     "line": {"width": 1, "color": "#FFFFFF"}},
-            hovertemplate=f"%{{customdata[0]}}: {kind}, %{{customdata[1]}}, %{{x:.2f}} years<extra></extra>",
+            hovertemplate="%{customdata[0]}: %{fullData.name}, %{customdata[1]}, %{x:.2f} years<extra></extra>",
         )
         for kind, one in events.groupby("kind")
     ]  # fmt: skip

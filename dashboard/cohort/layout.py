@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from dash import dcc, html
 
 from dashboard import parts, words
-from dashboard.cohort import rows, views
+from dashboard.cohort import rows, views, widths
 from dashboard.cohort import wanted as choices
 from dashboard.parts import aria
+from dashboard.saving import save_buttons
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,6 +56,9 @@ ABOUT = {
 }
 """What the figures on the right are, for who does not see them."""
 
+LIMITS_PX = 126
+"""Least width of a column of limits, pixels: that of its title."""
+
 PICK = "Select a patient in a figure or in the table. Enter or a double click in the table opens it."
 
 
@@ -95,6 +99,10 @@ def column_definitions(known: Cohort) -> list[dict[str, Any]]:
     """Return the columns of the table of patients; a title has the unit of what stands below it."""
     unit = words.unit_name(known.unit)
     of = f", {unit}" if unit else ""
+    people = known.people
+    verdicts = people[["verdict", "by"]].drop_duplicates()
+    latest = max(widths.text_letters(people["state"].unique()), _letters(known, "value"))
+    judged = widths.text_letters(_judged(*one) for one in verdicts.itertuples(index=False))
     return [
         {"field": "patient_id", "headerName": "Patient", "width": 96, "pinned": "left"},
         {"field": "condition", "headerName": "Condition", "width": 98, "tooltipField": "condition"},
@@ -102,15 +110,18 @@ def column_definitions(known: Cohort) -> list[dict[str, Any]]:
         {"field": "site", "headerName": "Site", "width": 64, "tooltipField": "site"},
         _count("visits", "Visits", 66),
         _number("last_years", "Last visit, years", 88, "cohortYears(params.value)"),
-        _number("value", f"Latest{of}", 108, "cohortLatest(params)"),
-        _limits("limits", "95 % limits", "lo", "hi", 126),
-        _number("change", f"Change since baseline{of}", 122, "cohortSigned(params.value)"),
-        _number("change_pct", "Change since baseline, %", 112, "cohortSigned(params.value)"),
-        parts.toned("verdict", "Verdict", width=180, tooltipField="why", filter="agTextColumnFilter",
-                    valueFormatter={"function": "cohortVerdict(params.value)"},
-                    filterValueGetter={"function": "cohortVerdictWord(params.data.verdict)"}),
-        _number("rate", f"Rate, {words.unit_name(views.rate_unit(known))}", 104, "cohortSigned(params.value)"),
-        _limits("rate_limits", "95 % limits of the rate", "rate_lo", "rate_hi", 126),
+        _number("value", f"Latest{of}", widths.width(latest, 108), "cohortLatest(params)"),
+        _limits(known, "limits", "95 % limits", ("lo", "hi")),
+        _number("change", f"Change since baseline{of}", _width(known, "change", 122), "cohortSigned(params.value)"),
+        _number("change_pct", "Change since baseline, %", _width(known, "change_pct", 112),
+                "cohortSigned(params.value)"),
+        parts.toned("verdict", "Verdict", width=widths.width(judged, 120), tooltipField="why",
+                    filter="agTextColumnFilter",
+                    valueFormatter={"function": "cohortVerdict(params.value, params.data.by)"},
+                    filterValueGetter={"function": "cohortVerdictWord(params.data.verdict, params.data.by)"}),
+        _number("rate", f"Rate, {words.unit_name(views.rate_unit(known))}", _width(known, "rate", 104),
+                "cohortSigned(params.value)"),
+        _limits(known, "rate_limits", "95 % limits of the rate", ("rate_lo", "rate_hi")),
         _count("lesions", "Lesions now", 78),
         _count("new", "New lesions", 78),
         _count("not_comparable", "Visits not comparable", 104),
@@ -209,7 +220,7 @@ def _left_side(study: Study, usual: Wanted) -> Component:
     return html.Div(
         [
             how,
-            parts.figure("cohort", about, drawn=figure, said=said),
+            parts.figure("cohort", about, save_buttons("cohort"), drawn=figure, said=said),
             html.Section(card(None), id="selected", className="panel", **aria(live="polite", label="Selected patient")),
         ],
         className="cohort-side",
@@ -237,11 +248,11 @@ def _right_side(study: Study, usual: Wanted, *, whole: bool) -> Component:
         **aria(label="Which changes are drawn"),
     )
     figure, said = views.waterfall(study, usual, None) if whole else (None, "")
-    first = parts.figure("waterfall", ABOUT["waterfall"], _key(), drawn=figure, said=said)
+    first = parts.figure("waterfall", ABOUT["waterfall"], _key(), save_buttons("waterfall"), drawn=figure, said=said)
     tabs = [
         html.Div([how, first], id="waterfall-tab"),
-        html.Div(parts.figure("lanes", ABOUT["lanes"]), id="lanes-tab", hidden=True),
-        html.Div(parts.figure("forest", ABOUT["forest"]), id="forest-tab", hidden=True),
+        html.Div(parts.figure("lanes", ABOUT["lanes"], save_buttons("lanes")), id="lanes-tab", hidden=True),
+        html.Div(parts.figure("forest", ABOUT["forest"], save_buttons("forest")), id="forest-tab", hidden=True),
     ]
     return html.Div([view, *tabs], className="cohort-side")
 
@@ -337,12 +348,29 @@ def _number(field: str, title: str, width: int, text: str) -> dict[str, Any]:
             "filter": "agNumberColumnFilter", "valueFormatter": {"function": text}}  # fmt: skip
 
 
+def _letters(known: Cohort, field: str) -> int:
+    """Return the letters of the longest number of a column, its sign included."""
+    return int(widths.number_letters(known.people[field].to_numpy(float), signed=True).max(initial=0))
+
+
+def _width(known: Cohort, field: str, least: int) -> int:
+    return widths.width(_letters(known, field), least)
+
+
+def _judged(verdict: str, by: str) -> str:
+    """Return a verdict as the table writes it."""
+    return f"{_verdict(verdict)} ({by})" if by else _verdict(verdict)
+
+
 def _count(field: str, title: str, width: int) -> dict[str, Any]:
     return _number(field, title, width, "cohortNumber(params.value)")
 
 
-def _limits(name: str, title: str, low: str, high: str, width: int) -> dict[str, Any]:
+def _limits(known: Cohort, name: str, title: str, ends: tuple[str, str]) -> dict[str, Any]:
     """Return a column of two limits, as text."""
+    low, high = ends
+    letters = widths.limits_letters(*(known.people[one].to_numpy(float) for one in ends))
+    width = widths.width(letters, LIMITS_PX)
     text = {"function": f"cohortLimits(params.data.{low}, params.data.{high})"}
     return {"colId": name, "headerName": title, "width": width, "type": "rightAligned", "valueGetter": text,
             "sortable": False, "filter": False}  # fmt: skip

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from dashboard import words
 from dashboard.cohort.bands import LEVELS
+from dashboard.markup import plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,7 +70,7 @@ STYLE: dict[str, Any] = {
     "xaxis": {"zeroline": False, "showgrid": False, "showline": True, "ticks": "outside", "ticklen": 4,
               "title": {"font": {"size": 13}}},
     "yaxis": {"zeroline": False, "showgrid": True, "showline": False, "tickformat": ",~r",
-              "title": {"standoff": 8, "font": {"size": 13}}},
+              "automargin": "left", "title": {"standoff": 8, "font": {"size": 13}}},
 }  # fmt: skip
 """What all figures share; colours of text and grid come from the page's style sheet, light or dark."""
 
@@ -225,8 +226,9 @@ def _count(one: Bands, name: str, colour: str) -> go.Scatter:
         line={"color": colour, "width": 1.4, "shape": "hvh"},
         fill=None if name else "tozeroy",
         fillcolor=_faint(colour, OUTER),
+        name=plain_text(name),
         showlegend=False,
-        hovertemplate=f"%{{x:.2f}} years: %{{y:,}} patients{f', {name}' if name else ''}<extra></extra>",
+        hovertemplate=f"%{{x:.2f}} years: %{{y:,}} patients{', %{fullData.name}' if name else ''}<extra></extra>",
     )
 
 
@@ -258,10 +260,10 @@ def _median(one: Bands, name: str, colour: str, dash: str, unit: str) -> go.Scat
         y=one.quantiles[2].astype(np.float32),
         customdata=told,
         mode="lines",
-        name=name or "median",
+        name=plain_text(name) or "median",
         line={"color": colour, "width": 2.4, "dash": dash},
         hovertemplate=(
-            f"{f'{name}, ' if name else ''}%{{x:.2f}} years, %{{customdata[0]:,}} patients<br>"
+            f"{'%{fullData.name}, ' if name else ''}%{{x:.2f}} years, %{{customdata[0]:,}} patients<br>"
             f"median %{{y:,.4~r}} {unit}<br>half of them %{{customdata[2]:,.4~r}} to %{{customdata[4]:,.4~r}}<br>"
             "nine in ten %{customdata[1]:,.4~r} to %{customdata[5]:,.4~r}<extra></extra>"
         ),
@@ -284,7 +286,7 @@ def _lines(courses: pd.DataFrame, ids: np.ndarray, name: str, colour: str, unit:
         y=y,
         customdata=who,
         mode="lines+markers" if few else "lines",
-        name=name or "patients",
+        name=plain_text(name) or "patients",
         opacity=0.75 if few else 0.55,
         line={"color": colour, "width": 1.3 if few else 0.9},
         marker={"color": colour, "size": 4},

@@ -13,13 +13,14 @@ import pandas as pd
 
 from dashboard import words
 from dashboard.cohort.bands import Courses, between_visits
-from monitor import tables
-from monitor.store import read_table
+from monitor.errors import StoreError
+from monitor.store import read_table, steady
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from dashboard.study import Study
+    from monitor.store import Wanted
 
 NO_COMPARISON = "none"
 """Stands for a verdict where no visit was compared with the baseline."""
@@ -36,6 +37,12 @@ KEPT = 12
 ABOUT = ("condition", "arm", "site")
 """What patients can be told apart by, as the study folder gives it."""
 
+
+VOLUME, EXCESS = "volume_mm3", "excess_hu_mm3"
+"""Volume, whose name begins those of volumes per body surface and growth, and what may carry its verdict."""
+
+BY_EXCESS = "by the excess"
+"""Stands beside a verdict on volume that rests on the excess; the change in volume is not told there."""
 
 _SAYING = [name for name in words.VERDICTS if name != "not_comparable"]
 """Verdicts of comparisons that say something; no other is drawn as a change."""
@@ -56,7 +63,7 @@ class Cohort:
         The other amounts: ``value`` is there where it was measured at a visit that does not compare.
     changes : DataFrame
         Comparisons with the baseline: row, years and the columns of table ``changes``; ``compares`` where the verdict
-        says something, ``by_excess`` where it rests on another quantity. Patients and years ascending.
+        says something, ``by_excess`` where it is of a volume and rests on the excess. Patients and years ascending.
     """
 
     quantity: str
@@ -69,24 +76,28 @@ class Cohort:
 
 
 class Keep:
-    """Keeps the last results of a function of a study, by which study it is and the other arguments."""
+    """Keeps the last results of a function of one study, by the other arguments; a failure is never kept."""
 
     def __init__(self, make: Callable[..., Any], most: int) -> None:
         self._make, self._most = make, most
-        self._kept: OrderedDict[tuple[object, ...], tuple[Study, Any]] = OrderedDict()
+        self._study: Study | None = None
+        self._kept: OrderedDict[tuple[str, ...], Any] = OrderedDict()
         self._lock = threading.Lock()
 
     def __call__(self, study: Study, *wanted: str) -> Any:
         """Return what the function makes of a study; a study read anew forgets what was made of the last."""
-        key = (id(study), *wanted)
         with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key][1]
+            if self._study is not study:
+                self._study = study
+                self._kept.clear()
+            if wanted in self._kept:
+                self._kept.move_to_end(wanted)
+                return self._kept[wanted]
         made = self._make(study, *wanted)
         with self._lock:
-            # The study is kept with its results: its id stays its own as long as they are known by it.
-            self._kept[key] = (study, made)
+            # Another thread may have come with another study meanwhile.
+            if self._study is study:
+                self._kept[wanted] = made
             while len(self._kept) > self._most:
                 self._kept.popitem(last=False)
         return made
@@ -180,17 +191,6 @@ def columns(known: Cohort) -> dict[str, Any]:
     return told
 
 
-def table_rows(known: Cohort, chosen: np.ndarray | None = None) -> list[dict[str, Any]]:
-    """Return rows of the table of patients one by one, as ``columns`` and the browser give them."""
-    told = columns(known)
-    plain = {
-        name: [column["texts"][code] for code in column["codes"]] if isinstance(column, dict) else column
-        for name, column in told.items()
-    }
-    rows = [dict(zip(plain, values, strict=True)) for values in zip(*plain.values(), strict=True)]
-    return rows if chosen is None else [rows[row] for row in np.flatnonzero(chosen)]
-
-
 def rows_of(ids: Sequence[str], named: pd.Series) -> np.ndarray:
     """Return the places of patients among ``ids``; -1 for one who is not there.
 
@@ -245,14 +245,19 @@ def _make_visits(study: Study) -> pd.DataFrame:
 
 def _new_lesions(study: Study, seen: pd.DataFrame) -> np.ndarray:
     """Return how many lesions were new at a visit after the baseline."""
-    try:
-        found = read_table(study.folder, "lineage", columns=["patient_id", "visit_id"], filters={"kind": "new"})
-    except (OSError, ValueError):  # a run publishes right now: the study is read anew after it
-        return np.full(len(study.ids), np.nan)
+    found = _beside(study, "lineage", ["patient_id", "visit_id"], {"kind": "new"})
     found = found.assign(row=rows_of(study.ids, found["patient_id"]), visit_id=found["visit_id"].astype(str))
     later = seen.loc[seen["years"] > 0, ["row", "visit_id"]]
     row = found.merge(later, on=["row", "visit_id"])["row"].to_numpy(int)
     return np.bincount(row, minlength=len(study.ids)).astype(float)
+
+
+def _beside(study: Study, name: str, columns: list[str], wanted: Wanted) -> pd.DataFrame:
+    """Read some of a table that the study does not hold, of the run that the study is of."""
+    found, now = steady(study.folder, lambda: read_table(study.folder, name, columns=columns, filters=wanted))
+    if now != study.run:
+        raise StoreError(f"a study must be of one run; {study.folder} was published anew: open it again")
+    return found
 
 
 def _make_events(study: Study) -> pd.DataFrame:
@@ -271,12 +276,10 @@ def _make_events(study: Study) -> pd.DataFrame:
 
 
 def _make_cohort_rates(study: Study, quantity: str, compartment: str) -> pd.DataFrame:
-    wanted = {"level": "cohort", "term": "rate", "scale": "absolute", "quantity": quantity, "compartment": compartment}
+    wanted: Wanted = {"level": "cohort", "term": "rate", "scale": "absolute", "quantity": quantity,
+                      "compartment": compartment}  # fmt: skip
     names = ["arm", "estimate", "lo", "hi", "unit", "n_patients", "note", "lesion_id"]
-    try:
-        found = read_table(study.folder, "trends", columns=names, filters=wanted)
-    except (OSError, ValueError):  # as above
-        found = tables.empty("trends")[names]
+    found = _beside(study, "trends", names, wanted)
     found = found[found["lesion_id"].isna() & found["estimate"].notna()]
     return found.assign(arm=found["arm"].fillna("").astype(str)).sort_values("arm").reset_index(drop=True)
 
@@ -286,11 +289,12 @@ def _make_cohort(study: Study, quantity: str, compartment: str) -> Cohort:
     found = _placed(study, burden, "visit_id")
     whole = found["value"].notna() & found["comparable"]
     changes = _placed(study, study.changes(quantity, compartment), "to_visit")
-    carrier = changes["carried_by"].astype(object).fillna(quantity)
+    # All quantities of a comparison name the carrier, and it carries the verdict on volume alone.
+    carried = (changes["carried_by"] == EXCESS).fillna(False).to_numpy(bool) & quantity.startswith(VOLUME)
     changes = changes.assign(
         verdict=changes["verdict"].astype(object).fillna(""),
         compares=changes["verdict"].isin(_SAYING).to_numpy(bool),
-        by_excess=(carrier != quantity).to_numpy(bool),
+        by_excess=carried,
     )
     units = burden["unit"].dropna()
     unit = str(units.iloc[0]) if len(units) else "1"
@@ -323,13 +327,18 @@ def _measured_people(study: Study, burden: pd.DataFrame, changes: pd.DataFrame, 
     for name in ("value", "lo", "hi"):
         found[name] = _at(last, name, count)
     partly = _at(last, "value_observed", count)
-    none = np.where(np.isnan(partly), "not measurable", "seen in part")
+    # Where all that is known lies out of the field, the amount of what was seen is 0, and says nothing.
+    unseen = _at(last, "evaluable", count) == 0
+    none = np.select([unseen, np.isnan(partly)], ["not in the field", "not measurable"], "seen in part").astype(object)
     state = np.full(count, "not measured", dtype=object)
     place = last["row"].to_numpy(int)
     state[place] = np.where(np.isnan(found["value"].to_numpy()[place]), none[place], "")
     found["state"] = state
     latest = changes.drop_duplicates("row", keep="last")
-    compared = latest[latest["compares"]]
+    compared = latest[latest["compares"] & ~latest["by_excess"]]
+    carried = latest[latest["compares"] & latest["by_excess"]]
+    found["by"] = ""
+    found.loc[carried["row"].to_numpy(int), "by"] = BY_EXCESS
     for name, column in (("change", "change"), ("change_pct", "change_pct"), ("detectable", "detectable")):
         found[name] = _at(compared, column, count)
     found["verdict"] = _texts(latest, "verdict", count, NO_COMPARISON)

@@ -14,7 +14,8 @@ from dashboard.cohort.forest import forest_figure, forest_rows
 from dashboard.cohort.lanes import lanes_figure
 from dashboard.cohort.plots import Axis, bands_figure, lines_figure, own_course, say_nothing
 from dashboard.cohort.wanted import kept
-from dashboard.cohort.waterfall import mark, waterfall_figure
+from dashboard.cohort.waterfall import waterfall_figure
+from dashboard.markup import plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +35,7 @@ def main(study: Study, wanted: Wanted, chosen: int | None) -> Shown:
     known, left = _left(study, wanted)
     if not left.any():
         return _nothing(told.NOBODY if not len(left) else told.NOBODY_LEFT)
+    chosen = _among(left, chosen)
     figure, said = (
         _changes(known, left, wanted, chosen)
         if wanted.show == "change"
@@ -78,22 +80,17 @@ def forest(study: Study, wanted: Wanted, chosen: int | None, first: Sequence[int
     if found.empty and cohort.empty:
         return _nothing(told.NO_RATES, said)
     per_year = rate_unit(known)
-    title = f"Rate ({words.unit_name(per_year)})"
+    title = f"Rate ({plain_text(words.unit_name(per_year))})"
     figure = forest_figure(found, _ids(known), cohort=cohort, chosen=chosen, title=title)
     said += told.forest_sentence(found, len(order), per_year) if len(found) else told.NO_RATES
     return figure, said + told.cohort_sentence(cohort, narrowed=wanted.narrowed)
 
 
 def own_trace(study: Study, wanted: Wanted, chosen: int | None) -> Any:
-    """Return the chosen patient's course as the first figure draws it."""
-    known = rows.cohort(study, wanted.quantity, wanted.compartment)
-    return _own_change(known, wanted, chosen) if wanted.show == "change" else _own(known, chosen)
-
-
-def own_mark(study: Study, wanted: Wanted, chosen: int | None) -> Any:
-    """Return the chosen patient's mark in the waterfall."""
+    """Return the chosen patient's course as the first figure draws it; empty for who is not among those left."""
     known, left = _left(study, wanted)
-    return mark(shown.bars(known, left, wanted), _ids(known), chosen, percent=wanted.percent)
+    chosen = _among(left, chosen)
+    return _own_change(known, wanted, chosen) if wanted.show == "change" else _own(known, chosen)
 
 
 def counted(study: Study, wanted: Wanted) -> tuple[int, int]:
@@ -102,9 +99,10 @@ def counted(study: Study, wanted: Wanted) -> tuple[int, int]:
     return int(left.sum()), len(left)
 
 
-def card(study: Study, quantity: str, compartment: str, chosen: int) -> dict[str, str]:
+def card(study: Study, wanted: Wanted, chosen: int) -> dict[str, str]:
     """Return what is said of the chosen patient: id, who, symbol, tone and the sentence of the verdict."""
-    known = rows.cohort(study, quantity, compartment)
+    known, left = _left(study, wanted)
+    quantity, compartment = wanted.quantity, wanted.compartment
     who = known.people.iloc[chosen]
     changes = known.changes[known.changes["row"] == chosen].assign(quantity=quantity)
     course = pd.concat([part[part["row"] == chosen] for part in (known.courses, known.left_out)])
@@ -112,13 +110,14 @@ def card(study: Study, quantity: str, compartment: str, chosen: int) -> dict[str
     events = rows.events(study)
     sentence = words.change_sentence(latest, events[events["row"] == chosen], course=course, where=compartment)
     found = words.mark(words.VERDICTS, None if latest is None else latest["verdict"])
-    return {"patient": str(who["patient_id"]), "who": told.who_sentence(who), "symbol": found.symbol,
+    apart = "" if left[chosen] else told.NOT_AMONG
+    return {"patient": str(who["patient_id"]), "who": told.who_sentence(who) + apart, "symbol": found.symbol,
             "tone": found.tone, "sentence": sentence}  # fmt: skip
 
 
 def change_title(known: Cohort, wanted: Wanted) -> str:
-    """Return the title of an axis of changes, unit included."""
-    unit = told.UNIT_PERCENT if wanted.percent else words.unit_name(known.unit)
+    """Return the title of an axis of changes, unit included, as plotly takes it."""
+    unit = told.UNIT_PERCENT if wanted.percent else plain_text(words.unit_name(known.unit))
     return f"Change from baseline ({unit})" if unit else "Change from baseline"
 
 
@@ -132,13 +131,19 @@ def _left(study: Study, wanted: Wanted) -> tuple[Cohort, np.ndarray]:
     return known, kept(known.people, wanted)
 
 
+def _among(left: np.ndarray, chosen: int | None) -> int | None:
+    """Return the chosen patient where a choice leaves it, else nobody."""
+    return chosen if chosen is not None and left[chosen] else None
+
+
 def _amounts(study: Study, known: Cohort, left: np.ndarray, wanted: Wanted, chosen: int | None) -> Shown:
     """Return bands or lines of amounts; lines where too few are left for bands."""
     drawn = shown.lines(known.courses, left)
     if drawn.courses.empty:
         return _nothing(told.NOTHING, told.left_out_sentence(known, left))
     parts = shown.groups(known.people, left, wanted.colour)
-    axis = Axis(words.axis_title(known.quantity, known.unit), words.unit_name(known.unit), log=wanted.log)
+    title = plain_text(words.axis_title(known.quantity, known.unit))
+    axis = Axis(title, plain_text(words.unit_name(known.unit)), log=wanted.log)
     own = _own(known, chosen)
     few = ""
     if wanted.show == "bands":
@@ -159,7 +164,7 @@ def _changes(known: Cohort, left: np.ndarray, wanted: Wanted, chosen: int | None
     if drawn.courses.empty:
         return _nothing(told.NO_CHANGE, told.verdicts_sentence(known.people, left))
     unit = told.UNIT_PERCENT if wanted.percent else known.unit
-    axis = Axis(change_title(known, wanted), words.unit_name(unit), signed=True)
+    axis = Axis(change_title(known, wanted), plain_text(words.unit_name(unit)), signed=True)
     parts = shown.groups(known.people, left, wanted.colour)
     figure = lines_figure(drawn, parts, _ids(known), own=_own_change(known, wanted, chosen), axis=axis)
     return figure, told.changes_sentence(known, left, drawn, unit) + told.log_sentence(log=wanted.scale == "log")
@@ -169,13 +174,13 @@ def _own(known: Cohort, chosen: int | None) -> go.Scatter:
     at = -1 if chosen is None else chosen
     parts = [part.loc[part["row"] == at, ["years", "value", "comparable"]] for part in (known.courses, known.left_out)]
     course = pd.concat(parts)
-    return own_course(course[course["value"].notna()], _name(known, chosen), words.unit_name(known.unit))
+    return own_course(course[course["value"].notna()], _name(known, chosen), plain_text(words.unit_name(known.unit)))
 
 
 def _own_change(known: Cohort, wanted: Wanted, chosen: int | None) -> go.Scatter:
     every = shown.change_courses(known, percent=wanted.percent)
     course = every[every["row"] == (-1 if chosen is None else chosen)].assign(comparable=True)
-    unit = told.UNIT_PERCENT if wanted.percent else words.unit_name(known.unit)
+    unit = told.UNIT_PERCENT if wanted.percent else plain_text(words.unit_name(known.unit))
     return own_course(course, _name(known, chosen), unit)
 
 

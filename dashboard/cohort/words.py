@@ -27,7 +27,9 @@ NOBODY = "There are no patients in these results."
 NOBODY_LEFT = "No patient is left: clear the choices above to see all."
 NOTHING = "Nothing was measured here that can be compared."
 NO_CHANGE = "No visit of these patients can be compared with the baseline."
-NO_RATES = "None of these patients has a rate: it takes visits enough that compare."
+NO_RATES = "None of these patients has a rate here: it takes several measured visits."
+ALL_VISITS = "Rates take all measured visits, also those that do not compare with the baseline."
+NOT_AMONG = " – not among these: the choices above leave this patient out"
 NO_EVENTS = "No treatment and no event of these patients is recorded."
 UNIT_PERCENT = "%"
 
@@ -183,7 +185,7 @@ def forest_sentence(found: pd.DataFrame, drawn: int, unit: str) -> str:
         f"{_signed(rate.max(), unit)}; 95{words.THIN}% limits leave out 0 in {number(apart)}."
     )
     without = drawn - len(found)
-    return told + (f" {number(without)} without a rate." if without else "")
+    return f"{told}{f' {number(without)} without a rate.' if without else ''} {ALL_VISITS}"
 
 
 def cohort_sentence(cohort: pd.DataFrame, *, narrowed: bool) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dashboard import create_app, words
+from dashboard.cohort.rows import BY_EXCESS
 from monitor import store
 from tests.browser.conftest import PATIENCE_MS
 from tests.dashboard.made import made_tables, write_results
@@ -19,6 +20,9 @@ pytestmark = pytest.mark.slow
 
 FORMULA = '=HYPERLINK("http://x.example","a")'
 """A condition that a spreadsheet would run."""
+
+OTHER_FORMULAS = ["\n=1+1", "\uff1d1+1", "<b>\uff20A</b> %{x}"]
+"""Formulas after an empty line and with a full-width sign, and markup."""
 
 ROW = "#patients .ag-center-cols-container [row-id='{}']"
 """A row of the table, in the part that scrolls."""
@@ -32,6 +36,9 @@ def address(tmp_path_factory, serve):
     patients = tables["patients"]
     own = patients["patient_id"] == "P005"
     patients.loc[own, ["condition", "arm", "site"]] = [FORMULA, "@SUM(1)", "-2+3"]
+    patients.loc[patients["patient_id"] == "P011", ["condition", "arm", "site"]] = OTHER_FORMULAS
+    changes = tables["changes"]
+    changes.loc[changes["patient_id"] == "P006", "carried_by"] = "excess_hu_mm3"
     with store.locked(folder):
         store.publish(folder, tables, {}, {})
     return serve(create_app(folder))
@@ -104,6 +111,7 @@ def as_written(text: str) -> str:
     if text == words.MISSING:
         return ""
     known = {words.marked(words.VERDICTS, name): mark.word for name, mark in words.VERDICTS.items()}
+    known |= {f"{one} ({BY_EXCESS})": f"{word} ({BY_EXCESS})" for one, word in known.items()}
     return known.get(text, f"'{text}" if text.startswith(("=", "+", "-", "@")) else text)
 
 
@@ -139,11 +147,63 @@ def test_no_formula_leaves(page):
     _, rows = exported(page)
     own = next(row for row in rows if row[0] == "P005")
     assert own[1:4] == [f"'{FORMULA}", "'@SUM(1)", "'-2+3"]
-    starts = ("=", "+", "@", "\t", "\r")
+    other = next(row for row in rows if row[0] == "P011")
+    assert other[1:4] == [f"'{OTHER_FORMULAS[0]}", f"'{OTHER_FORMULAS[1]}", OTHER_FORMULAS[2]]
+    starts = tuple(start for start in store.FORMULA_STARTS if start != "-")
     assert not [cell for row in rows for cell in row if cell.startswith(starts)]
     negative = [cell for row in rows[1:] for cell in row if cell.startswith("-")]
     assert negative
     assert all(re.fullmatch(r"-\d+(\.\d+)?", cell) for cell in negative)
+
+
+def test_a_volume_judged_by_the_excess_says_so(page):
+    """Its verdict says by what and its change is no number, in the table and in the export."""
+    titles, *seen = shown_rows(page)
+    shown = next(row for row in seen if row[0] == "P006")
+    _, rows = exported(page)
+    left = next(row for row in rows if row[0] == "P006")
+    for name in ("Change since baseline, mm³", "Change since baseline, %"):
+        at = rows[0].index(name)
+        assert (shown[at], left[at]) == (words.MISSING, "")
+    at = rows[0].index("Verdict")
+    assert shown[at].endswith(" (by the excess)")
+    assert left[at].endswith(" (by the excess)")
+    assert left[at][0].isalpha()
+    assert len(titles) == len(shown)
+
+
+def test_who_is_filtered_out_is_not_drawn(page):
+    """The selected patient leaves the figures with the filter, and the card says so; without it all is back."""
+    drawn = "document.querySelector('#cohort-figure .js-plotly-plot').data[0].name"
+    page.locator(ROW.format("P002")).click()
+    until(page, f"{drawn} === 'P002'")
+    page.locator("#cohort-search").fill("p001")
+    expect(page, "#selected").to_contain_text("not among these")
+    until(page, f"!{drawn}")
+    page.locator("#cohort-clear").click()
+    expect(page, "#selected").not_to_contain_text("not among these")
+    until(page, f"{drawn} === 'P002'")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("name", "tab"), [("cohort", ""), ("waterfall", ""), ("lanes", "Treatments and events"),
+                                           ("forest", "Rates")])  # fmt: skip
+def test_a_figure_is_saved_in_dark_ink(page, name, tab, theme):
+    """The file names nobody, its text is dark on white on the dark page as well, and names of groups are text."""
+    page.emulate_media(color_scheme=theme)
+    if name == "cohort":
+        pick(page, "colour", "by arm")
+    if tab:
+        page.get_by_text(tab, exact=True).click()
+    page.wait_for_selector(f"#{name}-figure .main-svg")
+    page.wait_for_load_state("networkidle")
+    with page.expect_download() as waiting:
+        page.locator(f'.saving[data-figure="{name}-figure"] button', has_text="SVG").click()
+    assert waiting.value.suggested_filename == f"calcitrack-{name}.svg"
+    text = Path(waiting.value.path()).read_text(encoding="utf-8")
+    assert "Research use only" in text
+    assert set(re.findall(r"<text[^>]*?fill: (rgb\([^)]*\))", text)) == {"rgb(28, 33, 38)"}
+    assert "fill: rgb(255, 255, 255)" in text
 
 
 def test_a_hidden_column_stays_at_home(page):

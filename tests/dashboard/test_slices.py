@@ -11,17 +11,7 @@ from tests.dashboard.made import PNG, write_results
 
 def test_a_picture_is_found(folder):
     """Patient, visit and name lead to the file."""
-    assert slices.picture(folder, "P001", "V5", slices.lesion_file(1)).is_file()
-
-
-def test_scans_of_one_visit_have_pictures_of_their_own(tmp_path):
-    """Where a visit has several scans, the picture of the one asked for is found, else that of any."""
-    for scan in ("S1", "S2"):
-        (tmp_path / "images" / "P1" / "V1" / scan).mkdir(parents=True)
-        (tmp_path / "images" / "P1" / "V1" / scan / "qc.png").write_bytes(b"x")
-    assert slices.address(tmp_path, "P1", "V1", "qc.png", scan="S2") == "/images/P1/V1/S2/qc.png"
-    assert slices.address(tmp_path, "P1", "V1", "qc.png") == "/images/P1/V1/S1/qc.png"
-    assert slices.address(tmp_path, "P1", "V1", "lesion_0001.png") is None
+    assert slices.picture(folder, "P001", "V5", "lesion_0001.png").is_file()
 
 
 @pytest.mark.parametrize(

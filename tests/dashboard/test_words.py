@@ -93,22 +93,6 @@ def test_infinite_limits_are_printed_as_such():
     assert words.limits(1.0, np.inf) == "1 to ∞"
 
 
-@pytest.mark.parametrize(
-    ("status", "said"),
-    [
-        ("not_in_field", "did not cover"),
-        ("merged", "not measured on its own"),
-        ("resolved", "would show 3.4"),
-        ("grown", "12 (10 to 14)"),
-    ],
-)
-def test_absent_not_imaged_and_merged_are_told_apart(status, said):
-    """Each status of a lesion has words of its own beside its picture."""
-    row = {"lesion_id": 4, "status": status, "lod_mm3": 3.4}
-    row |= {"volume_mm3": 12.0, "volume_lo_mm3": 10.0, "volume_hi_mm3": 14.0}
-    assert said in words.picture_sentence(pd.Series(row))
-
-
 def test_every_status_and_verdict_has_a_symbol_of_its_own():
     """Colour is never all that tells two apart."""
     for marks in (words.STATUSES, words.VERDICTS):
@@ -119,17 +103,3 @@ def test_statuses_are_those_of_the_schema():
     """The table's own list of statuses is covered."""
     meaning = next(column.meaning for column in tables.LESIONS if column.name == "status")
     assert set(words.STATUSES) == set(meaning.replace(" or ", ", ").split(", "))
-
-
-def test_zeros_on_a_log_scale_are_counted():
-    """What a log axis cannot draw is said."""
-    rows = pd.DataFrame({"patient_id": ["P1", "P2", "P2"], "value": [0.0, 5.0, np.nan]})
-    assert "1 of 0 cannot be drawn" in words.cohort_sentence(rows, None, log=True)
-    assert "1 not drawn" in words.cohort_sentence(rows, None, log=False)
-
-
-def test_a_rate_that_could_not_be_had_gives_its_reason():
-    """A row of trends without an estimate still says why."""
-    rate = pd.Series({"estimate": np.nan, "note": "two visits are needed", "unit": "mm3/a"})
-    assert words.trend_sentence(rate) == "No rate was estimated. Two visits are needed."
-    assert words.trend_sentence(None) == ""

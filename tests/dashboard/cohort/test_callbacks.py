@@ -26,7 +26,7 @@ def test_hostile_choices_show_the_usual(study, sent):
     side = callbacks.show_side(study, said(sent), sent, sent)
     assert side[2] == callbacks.show_side(study, usual, [], None)[2]
     assert callbacks.show_columns(study, sent, sent)[0] == rows.columns(rows.cohort(study, "volume_mm3", "total"))
-    assert texts(callbacks.show_card(study, sent, sent, sent)) == [layout.PICK]
+    assert texts(callbacks.show_card(study, said(sent), sent)) == [layout.PICK]
 
 
 @pytest.mark.parametrize("sent", HOSTILE, ids=repr)
@@ -75,4 +75,4 @@ def test_an_empty_study_answers(nobody):
     assert callbacks.show_main(nobody, {}, None)[3] == "All 0 patients."
     for view in callbacks.VIEWS:
         assert callbacks.show_side(nobody, {"view": view}, ["P001"], "P001")
-    assert texts(callbacks.show_card(nobody, "P001", None, None)) == [layout.PICK]
+    assert texts(callbacks.show_card(nobody, {}, "P001")) == [layout.PICK]

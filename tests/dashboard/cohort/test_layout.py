@@ -1,11 +1,13 @@
 """The page as it comes: the first figures in it, labels on all choices, and nothing that leaks."""
 
+import dataclasses
 import json
 
 import pytest
 from plotly.io.json import to_json_plotly
 
-from dashboard.cohort import callbacks
+from dashboard import words
+from dashboard.cohort import callbacks, rows, widths
 
 layout = callbacks.layout  # the package gives its function by the name of the module
 
@@ -20,7 +22,13 @@ def walk(component):
 
 
 def by_id(page):
-    return {part.id: part for part in walk(page) if getattr(part, "id", None)}
+    named = [part for part in walk(page) if getattr(part, "id", None)]
+    return {part.id if isinstance(part.id, str) else json.dumps(part.id): part for part in named}
+
+
+def _named(parts):
+    """Return the ids that are not plain names."""
+    return [name for name in parts if name.startswith("{")]
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +65,7 @@ def test_every_choice_has_a_label(study):
 
 def test_each_id_is_there_once(study):
     """Two parts of one id would answer for each other."""
-    ids = [part.id for part in walk(layout.layout(study)) if getattr(part, "id", None)]
+    ids = [str(part.id) for part in walk(layout.layout(study)) if getattr(part, "id", None)]
     assert len(ids) == len(set(ids))
 
 
@@ -97,3 +105,24 @@ def test_refused_scans_are_listed(study, nobody):
     page = [part for part in walk(layout._refused(study)) if type(part).__name__ == "Summary"]
     assert page[0].children == "Not measured: 2 scans"
     assert layout._refused(nobody).children == "No scan was refused."
+
+
+def test_every_figure_can_be_saved(parts):
+    """Two buttons below each of the four figures."""
+    saved = {(part["save"], part["kind"]) for part in map(json.loads, _named(parts)) if "save" in part}
+    assert saved >= {(name, kind) for name in ("cohort", "waterfall", "lanes", "forest") for kind in ("svg", "png")}
+
+
+def test_columns_are_as_wide_as_their_longest_text(study):
+    """Independent way: each text as Python writes it, at the width of a digit."""
+    known = rows.cohort(study, "volume_mm3", "total")
+    people = known.people.assign(lo=99896.0, hi=104210.0, change=-123456.0, by=rows.BY_EXCESS)
+    found = {one.get("field", one.get("colId")): one["width"]
+             for one in layout.column_definitions(dataclasses.replace(known, people=people))}  # fmt: skip
+    usual = {one.get("field", one.get("colId")): one["width"] for one in layout.column_definitions(known)}
+    texts = {"limits": words.limits(99896.0, 104210.0), "change": words.number(-123456.0),
+             "verdict": "= no detectable change (by the excess)"}  # fmt: skip
+    for name, text in texts.items():
+        assert found[name] >= widths.LETTER_PX * len(text)
+        assert found[name] >= usual[name]
+    assert found["rate"] == usual["rate"]

@@ -1,14 +1,18 @@
 """One row for each patient: against the tables that it is made of."""
 
 import dataclasses
+import weakref
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks import made_cohort
 from dashboard.cohort import rows
 from dashboard.study import open_study
-from tests.dashboard.made import write_results
+from monitor import store
+from monitor.errors import StoreError
+from tests.dashboard.made import made_tables, write_results
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +71,53 @@ def test_what_is_not_measurable_is_never_0(study):
     assert found.courses.empty
 
 
+@pytest.mark.parametrize(
+    ("observed", "evaluable", "said"),
+    [(0.0, 0.0, "not in the field"), (np.nan, 0.0, "not in the field"), (0.0, 0.5, "seen in part"),
+     (12.0, 0.5, "seen in part"), (np.nan, 1.0, "not measurable")],
+)  # fmt: skip
+def test_nothing_in_the_field_is_not_an_amount_of_0(study, observed, evaluable, said):
+    """The pipeline writes 0 as seen where every known lesion is out of the field: nothing was seen, not 0 in part."""
+    made = dataclasses.replace(study)
+    burden = study.burden("volume_mm3", "total")
+    burden = burden.assign(value=np.nan, value_observed=observed, evaluable=evaluable)
+    object.__setattr__(made, "burden", lambda *_: burden)
+    assert set(rows.cohort(made, "volume_mm3", "total").people["state"]) == {said, "not measured"}
+
+
+def test_a_made_up_visit_with_nothing_in_the_field(tmp_path):
+    """The made-up cohort has the state, as the pipeline writes it, and the table names it."""
+    found = made_cohort.made(made_cohort.Plan(patients=made_cohort.OUT_OF_FIELD, visits=4, lesions=5, seed=3))
+    with store.locked(tmp_path / "results") as root:
+        store.publish(root, found, {}, {})
+    known = rows.cohort(open_study(tmp_path / "results"), "volume_mm3", "total")
+    blind = known.people["state"] == "not in the field"
+    assert known.people.loc[blind, "patient_id"].tolist() == [f"P{made_cohort.OUT_OF_FIELD:05d}"]
+    last = known.left_out[known.left_out["row"].isin(np.flatnonzero(blind))].iloc[-1]
+    assert (last["evaluable"], last["value_observed"]) == (0.0, 0.0)
+    assert np.isnan(last["value"])
+
+
+@pytest.mark.parametrize(
+    ("quantity", "carrier", "by"),
+    [("volume_mm3", "excess_hu_mm3", rows.BY_EXCESS), ("volume_mm3", "volume_mm3", ""), ("volume_mm3", None, ""),
+     ("mass_mg", "excess_hu_mm3", ""), ("mass_mg", "volume_mm3", ""), ("excess_hu_mm3", "volume_mm3", "")],
+)  # fmt: skip
+def test_a_volume_judged_by_the_excess_has_no_number(study, quantity, carrier, by):
+    """The verdict says by what, and change and per cent of volume are blank; other quantities judge themselves."""
+    made = dataclasses.replace(study)
+    changes = study.changes("volume_mm3", "total").assign(
+        carried_by=pd.array([carrier] * len(study.changes("volume_mm3", "total")), dtype="string")
+    )
+    object.__setattr__(made, "changes", lambda *_: changes)
+    found = rows.cohort(made, quantity, "total").people
+    told = found[found["verdict"].isin(["increased", "decreased", "no_detectable_change"])]
+    assert len(told)
+    assert set(told["by"]) == {by}
+    assert told[["change", "change_pct", "detectable"]].isna().to_numpy().all() == bool(by)
+    assert set(found.drop(told.index)["by"]) <= {""}
+
+
 def test_courses_hold_what_compares_alone(study, known):
     """The visit with another kernel and the one seen in part are left out, with their numbers kept apart."""
     own = known.people.index[known.people["patient_id"] == "P001"][0]
@@ -92,16 +143,35 @@ def test_new_lesions_come_from_the_lineage(tmp_path, monkeypatch):
     assert rows.people(made).set_index("patient_id").loc["P001", "new"] == 2
 
 
-def test_tables_that_are_being_published_leave_a_gap(tmp_path, monkeypatch):
-    """While a run swaps tables, what is read beside the study is unknown, not an error."""
+def beside(made):
+    """Return what is read beside the study."""
+    return rows.people(made), rows.cohort_rates(made, "volume_mm3", "total")
+
+
+def test_a_table_that_cannot_be_read_is_an_error_once(tmp_path, monkeypatch):
+    """A disk that fails for a moment is said, and is not kept as an empty answer."""
+    made = open_study(write_results(tmp_path / "results"))
 
     def gone(*_, **__):
         raise FileNotFoundError
 
-    monkeypatch.setattr(rows, "read_table", gone)
+    with monkeypatch.context() as failing:
+        failing.setattr(rows, "read_table", gone)
+        for read in (rows.people, lambda one: rows.cohort_rates(one, "volume_mm3", "total")):
+            with pytest.raises(StoreError, match="damaged"):
+                read(made)
+    about, _ = beside(made)
+    assert about["new"].notna().any()
+
+
+def test_tables_of_another_run_are_not_mixed_in(tmp_path):
+    """What a later run published is not read into a study of the run before."""
     made = open_study(write_results(tmp_path / "results"))
-    assert rows.people(made)["new"].isna().all()
-    assert rows.cohort_rates(made, "volume_mm3", "total").empty
+    with store.locked(tmp_path / "results") as root:
+        store.publish(root, made_tables(), {}, {"ended": "2027-01-01T00:00:00+00:00"})
+    with pytest.raises(StoreError, match="published anew"):
+        rows.people(made)
+    assert len(beside(open_study(tmp_path / "results"))[0])
 
 
 def test_rates_are_those_of_the_table(known):
@@ -117,7 +187,6 @@ def test_columns_give_back_the_rows(known):
     assert told["patient_id"] == known.people["patient_id"].tolist()
     verdicts = [told["verdict"]["texts"][code] for code in told["verdict"]["codes"]]
     assert verdicts == known.people["verdict"].tolist()
-    assert [one["verdict"] for one in rows.table_rows(known)] == verdicts
 
 
 def test_numbers_are_short_and_missing_is_none():
@@ -137,6 +206,30 @@ def test_a_study_read_anew_is_made_anew(study):
     keep(study, "b")
     keep(study, "a")
     assert calls == ["a", "a", "b", "a"]
+
+
+def test_a_study_read_anew_forgets_the_last(study):
+    """What was made of the last study takes no room once the next is asked about."""
+    keep = rows.Keep(lambda *_: np.empty(3), 2)
+    last = weakref.ref(keep(study, "a"))
+    assert last() is not None
+    keep(dataclasses.replace(study), "a")
+    assert last() is None
+
+
+def test_a_failure_is_not_kept(study):
+    """What could not be made is made the next time."""
+    answers = iter([None, "made"])
+
+    def make(_):
+        if (answer := next(answers)) is None:
+            raise StoreError("gone")
+        return answer
+
+    keep = rows.Keep(make, 2)
+    with pytest.raises(StoreError):
+        keep(study)
+    assert keep(study) == "made"
 
 
 def test_nobody_has_no_rows(nobody):

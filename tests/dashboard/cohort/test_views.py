@@ -1,6 +1,7 @@
 """What each part shows for a choice: figures with their words, and words where there is nothing to draw."""
 
 import dataclasses
+import json
 import re
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from dashboard.cohort import rows, views, wanted
 from dashboard.cohort import words as told
+from dashboard.markup import plain_text
 
 CAUSES = re.compile(
     r"\b(because|due to|effect|caused?|superior|better|worse|treat(s|ed)? by|difference)\b", re.IGNORECASE
@@ -106,17 +108,17 @@ def test_cohort_rates_are_said_to_be_of_the_whole(study, monkeypatch):
 
 def test_the_card_says_the_verdict(study):
     """The sentence is that of the latest comparison, in time only."""
-    card = views.card(study, "volume_mm3", "total", study.ids.index("P002"))
+    card = views.card(study, wanted.checked(study, {}), study.ids.index("P002"))
     assert card["tone"] == "less"
     assert "decreased by" in card["sentence"]
     assert card["who"].startswith("JDM, arm B, site 01, 4 visits")
-    alone = views.card(study, "volume_mm3", "total", study.ids.index("P003"))
+    alone = views.card(study, wanted.checked(study, {}), study.ids.index("P003"))
     assert alone["sentence"] == "One visit: there is nothing to compare yet."
 
 
 def test_a_card_of_who_was_never_measured(study):
     """Somebody refused has a card, too."""
-    card = views.card(study, "volume_mm3", "total", study.ids.index("P900"))
+    card = views.card(study, wanted.checked(study, {}), study.ids.index("P900"))
     assert card["sentence"] == "No visit was measured."
     assert card["who"] == "AHO, no visit measured"
 
@@ -129,3 +131,50 @@ def test_own_trace_is_that_of_the_whole_figure(study):
         own, whole = views.own_trace(study, choice, one), views.main(study, choice, one)[0].data[0]
         assert pio.to_json(own) == pio.to_json(whole)
         assert len(own.x) > 1
+
+
+@pytest.mark.parametrize("show", wanted.SHOWS)
+def test_who_is_left_out_is_in_no_figure(study, show):
+    """The chosen patient is drawn while a choice leaves it, and not while it is filtered out; the card says so."""
+    one = study.ids.index("P001")
+    for search, among in (("p001", True), ("p002", False)):
+        drawn = every_figure(study, one, show=show, search=search)
+        assert any("P001" in pio.to_json(figure) for figure, _ in drawn.values()) == among
+        choice = wanted.checked(study, {"show": show, "search": search})
+        assert bool(len(views.own_trace(study, choice, one).x)) == among
+        assert ("not among these" in views.card(study, choice, one)["who"]) != among
+
+
+LIVE = "<a href='https://x.example'>%{x}</a> & <b>5"
+
+
+def texts(part):
+    """Yield all texts of a figure as a browser gets it."""
+    if isinstance(part, str):
+        yield part
+    for one in part.values() if isinstance(part, dict) else part if isinstance(part, list) else []:
+        yield from texts(one)
+
+
+@pytest.mark.parametrize("kind", [None, LIVE])
+def test_text_of_the_study_is_never_markup(study, kind):
+    """Condition, arm, kind and name of an event stand in names, keys and hover texts letter by letter."""
+    events = study.events.assign(name=LIVE, **({} if kind is None else {"kind": kind}))
+    made = dataclasses.replace(study, patients=study.patients.assign(condition=LIVE, arm=LIVE), events=events)
+    for show in wanted.SHOWS:
+        for colour in ("arm", "condition"):
+            found = every_figure(made, 0, show=show, colour=colour)
+            sent = {name: list(texts(json.loads(pio.to_json(figure)))) for name, (figure, _) in found.items()}
+            assert not [one for each in sent.values() for one in each if "<a" in one or "<b>" in one or "%{x}<" in one]
+            assert any(plain_text(LIVE) in one for one in sent["main"])
+            assert any(plain_text(LIVE) in one for one in sent["lanes"])
+
+
+def test_arms_of_rates_are_never_markup(study, monkeypatch):
+    """An arm stands beside its estimate letter by letter."""
+    found = rows.cohort_rates(study, "volume_mm3", "total").head(0)
+    found.loc[0, ["arm", "estimate", "lo", "hi", "unit", "n_patients"]] = [LIVE, 4.0, 1.0, 7.0, "mm3/a", 12]
+    monkeypatch.setattr(rows, "cohort_rates", lambda *_: found)
+    figure, _ = views.forest(study, wanted.checked(study, {}), None, [])
+    assert plain_text(LIVE) in figure.layout.yaxis.ticktext[-1]
+    assert "<a" not in figure.data[1].customdata[0][0]

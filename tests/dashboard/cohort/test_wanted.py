@@ -55,7 +55,7 @@ def test_filters_leave_who_fits_all(study):
     choice = wanted.checked(study, {"condition": "=JDM", "arm": "=A", "verdict": "increased"})
     left = wanted.kept(known.people, choice)
     expected = [row["condition"] == "JDM" and row["arm"] == "A" and row["verdict"] == "increased"
-                for row in rows.table_rows(known)]  # fmt: skip
+                for row in known.people.to_dict("records")]  # fmt: skip
     assert left.tolist() == expected
     assert left.any()
 

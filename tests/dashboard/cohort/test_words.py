@@ -78,6 +78,7 @@ def test_rates_that_leave_out_0_are_counted():
     found = pd.DataFrame({"rate": [3.0, 0.5, -2.0], "lo": [1.0, -1.0, -3.0], "hi": [5.0, 2.0, -1.0]})
     said = words.forest_sentence(found, 5, "mm3/a").replace(words.words.THIN, " ")
     assert "95 % limits leave out 0 in 2. 2 without a rate." in said
+    assert said.endswith("also those that do not compare with the baseline.")
 
 
 def test_lanes_count_patients_and_not_events():
