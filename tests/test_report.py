@@ -115,7 +115,7 @@ def test_the_page_needs_nothing_else(html, page):
 
 def test_the_use_that_is_not_meant_stands_first_and_last(page):
     """At the top and at the end."""
-    body = page.text.split("Calcification over serial scans: P001", 1)[1]
+    body = page.text.split("Calcification over serial scans", 1)[1]
     assert body.startswith(" Research use only, not for diagnosis.")
     assert body.endswith("Research use only, not for diagnosis.")
 

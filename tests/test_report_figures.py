@@ -13,7 +13,7 @@ import statsmodels.api as sm
 from PIL import Image
 
 from monitor import stats, tables
-from monitor.export import plots, report_courses, report_figures, story
+from monitor.export import plots, report_courses, report_figures, report_page, story
 from monitor.types import StudyError
 from tests.dashboard.made import made_tables, write_results
 from tests.made_report import rows as crowded_rows
@@ -147,3 +147,68 @@ def test_many_long_names_leave_room_for_the_picture():
     assert sum(text.startswith(tuple("012345678")) and text.endswith("…") for text in said) == plots.MOST_LANES
     assert max(map(len, said)) < 60
     assert plots.lanes_left(course.events) == 10 - plots.MOST_LANES
+
+
+def _two_visits(evaluable: float, comparable: bool, **more: float) -> story.Patient:
+    """Return a patient whose second visit has no total, or the values given."""
+    own = {"patient_id": "P1", "compartment": "total", "quantity": "volume_mm3", "unit": "mm3"}
+    whole = {"evaluable": 1.0, "value": 9.0, "lo": 8.0, "hi": 10.0, "value_observed": 9.0}
+    later = {"evaluable": evaluable, "value": np.nan, "lo": np.nan, "hi": np.nan, "value_observed": 0.0, **more}
+    visits = [{"patient_id": "P1", "visit_id": f"V{n}", "date": f"202{n}-01-01", "years": n - 1.0,
+               "comparable": n == 1 or comparable} for n in (1, 2)]  # fmt: skip
+    made = {name: tables.empty(name) for name in tables.SCHEMAS}
+    rows = [{**own, **visit, **said} for visit, said in zip(visits, (whole, later), strict=True)]
+    seen = pd.DataFrame(rows).drop(columns="comparable")
+    made["burden"] = tables.check(seen, "burden")
+    made["visits"] = tables.check(pd.DataFrame(visits), "visits")
+    made["patients"] = tables.check(pd.DataFrame([{"patient_id": "P1", "baseline_visit_id": "V1"}]), "patients")
+    return story.patient(made, "P1")
+
+
+def test_out_of_the_field_is_not_seen_in_part():
+    """The pipeline writes 0 seen where no known lesion was in the field: no point stands there, only words."""
+    one = _two_visits(0.0, comparable=True)
+    assert "seen in part" not in _said(plots.trajectory(story.course(one, "volume_mm3")))
+    assert "seen in part" in _said(plots.trajectory(story.course(_two_visits(0.5, comparable=True), "volume_mm3")))
+    assert story.findings(one)[0].said[0].startswith("Not in the field at V2")
+    assert report_page.findings(one)[0].facts[0][1:] == ("not in the field", "")
+    assert story.burden_grid(one).rows[1][2].more == "not in the field"
+    alone = one.wide[one.wide["visit_id"] == "V2"]
+    assert replace(story.course(one, "volume_mm3"), wide=alone).empty
+
+
+def test_none_found_on_another_scan_has_its_own_mark():
+    """Nothing was found, and the visit is not comparable: both are said."""
+    none = {"value": 0.0, "lo": 0.0, "hi": 0.0}
+    said = _said(plots.trajectory(story.course(_two_visits(1.0, comparable=False, **none), "volume_mm3")))
+    assert "none found, not comparable" in said
+    assert "none found, below detection" not in said
+
+
+def test_the_band_leaves_out_what_starts_from_another_amount(course):
+    """V4 is compared in the common field: the band breaks there, and the caption names the visit."""
+    changes = course.changes.copy()
+    changes.loc[changes["to_visit"] == "V4", "before"] = 400.0
+    broken = replace(course, changes=changes)
+    assert plots.no_band(broken) == ["V4"]
+    assert np.isnan(plots.band(broken)["lo"].to_numpy()).tolist() == [False, False, True, False, False]
+    assert plots.band(broken)["years"].to_numpy()[-2:] == pytest.approx([2.154, 2.206], abs=1e-3)
+    assert "No band at V4" in report_courses._no_band(broken)
+    assert report_courses._no_band(course) == ""
+    assert plots.trajectory(broken)
+
+
+def test_a_dollar_in_a_name_is_a_dollar(course):
+    """No formula begins in what a study calls its treatments."""
+    name = "MTX 5 $ then \\frac $"
+    dear = replace(course, events=course.events.assign(name=name))
+    for kind in report_courses.KINDS:
+        assert plots.trajectory(dear, kind=kind)
+
+
+def test_a_rate_counts_the_visits_that_are_not_comparable(course):
+    """V3 is among those that the line was fitted to; where all are comparable nothing is said."""
+    alike = replace(course, wide=course.wide.assign(comparable=True))
+    assert "not comparable" not in story.rate(alike)
+    kept = replace(course, events=course.events[course.events["kind"] != "surgery"])
+    assert story.rate(kept).endswith("from 4 visits, of them 1 not comparable with the baseline")

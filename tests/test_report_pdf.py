@@ -65,7 +65,7 @@ def test_it_is_tagged_and_has_a_language_and_a_title(pdf):
     assert "/StructTreeRoot" in root
     assert str(root["/Lang"]).startswith("en")
     assert root["/ViewerPreferences"]["/DisplayDocTitle"]
-    assert reader.metadata.title == "Calcification over serial scans: P001"
+    assert reader.metadata.title == "Calcification over serial scans"
 
 
 def test_every_picture_of_it_has_a_text(pdf):

@@ -21,6 +21,10 @@ FIELDS = ("quantity", "norm", "compartment", "time", "scale", "extras", "score")
 """Choices in the order in which they come."""
 
 
+OWN = (("patient-answer", "patient-key"), ("strip-lesion", "strip-words"), ("tree-answer", "tree-words"))
+"""What tells whose an answer is, and a part of the page that the check may claim as its output."""
+
+
 def register(app: Dash, read: Callable[[], Study]) -> None:
     """Connect the parts of the page; the patient is the one whose page was made, never one that a row names."""
     _register_trajectory(app, read)
@@ -46,7 +50,7 @@ def _register_trajectory(app: Dash, read: Callable[[], Study]) -> None:
         return show_trajectory(read(), given[-1], dict(zip(FIELDS, given, strict=False)))
 
     # An answer that was still on its way when the page changed would be another patient's: it is asked for again.
-    for answer, place in (("patient-answer", "patient-key"), ("strip-lesion", "strip-words")):
+    for answer, place in OWN:
         app.clientside_callback(
             ClientsideFunction("calcitrack_patient", "own"),
             Output(place, "title"),
@@ -97,12 +101,14 @@ def _register_tree(app: Dash, read: Callable[[], Study]) -> None:
         Output("tree-figure", "figure"),
         Output("tree-place", "style"),
         Output("tree-words", "children"),
+        Output("tree-answer", "data"),
         Input("tree-more", "value"),
         Input("patient-time", "value"),
+        Input("patient-again", "data"),
         State("patient-id", "data"),
         prevent_initial_call=True,
     )
-    def _tree(more: object, time: object, patient: object) -> tuple:
+    def _tree(more: object, time: object, _: object, patient: object) -> tuple:
         return show_tree(read(), patient, more, time)
 
 
@@ -172,15 +178,15 @@ MOST_DIGITS = 6
 
 
 def show_tree(study: Study, patient: object, more: object, time: object) -> tuple:
-    """Return the family tree, its style and its words."""
+    """Return the family tree, its style and its words, and whose it is."""
     mine = of_patient(study, patient)
     if mine is None or not tree.has_events(mine):
-        return (no_update,) * 3
+        return (no_update,) * 4
     alone = isinstance(more, list) and "alone" in more
     kind = choice.choose(choice.offer(mine), {"time": time}).time
     drawn = tree.figure(mine, clock.clock(mine, kind), came_or_went=alone)
     kinds = (*lesions.EPISODES, *tree.CAME_OR_WENT) if alone else lesions.EPISODES
-    return drawn, parts.figure_style(drawn), words.kin(lesions.events(mine, kinds)) or NO_KIN
+    return drawn, parts.figure_style(drawn), words.kin(lesions.events(mine, kinds)) or NO_KIN, patient
 
 
 NO_KIN = "No lesion merged or split."

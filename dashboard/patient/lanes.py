@@ -7,6 +7,7 @@ from math import inf, isfinite, isnan
 from typing import TYPE_CHECKING
 
 from dashboard import words
+from dashboard.markup import plain_text
 from dashboard.patient import rows
 from dashboard.patient.sheet import EVENT, REST, TREATMENT
 
@@ -70,7 +71,7 @@ class Lanes:
 def lanes(own: Own, clock: Clock) -> Lanes:
     """Return a patient's lanes."""
     events = [row for row in own.happened if isfinite(row["years"])]
-    return Lanes(own.visits, events, rows.protocol_changes(own.visits), clock, span(own, events))
+    return Lanes(own.visits, events, rows.protocol_changes(own.scans), clock, span(own, events))
 
 
 def span(own: Own, events: Sequence[Row] = ()) -> tuple[float, float]:
@@ -92,8 +93,9 @@ def draw(sheet: Sheet, lanes: Lanes, *, domain: tuple[float, float]) -> None:
     height = len(names)
     place = {name: height - 1 - number for number, name in enumerate(names)}
     kinds = [kind if number == 0 or names[number - 1][0] != kind else "" for number, (kind, _) in enumerate(names)]
+    told = [plain_text(kind) for kind in kinds]
     sheet.layout["yaxis2"] = {
-        "domain": list(domain), "range": [-0.5, height - 0.5], "tickvals": list(place.values()), "ticktext": kinds,
+        "domain": list(domain), "range": [-0.5, height - 0.5], "tickvals": list(place.values()), "ticktext": told,
         "showgrid": False, "zeroline": False, "fixedrange": True, "ticks": "", "anchor": "x",
     }  # fmt: skip
     _draw_scans(sheet, lanes, place[SCANS])
@@ -112,10 +114,10 @@ def _draw_scans(sheet: Sheet, lanes: Lanes, y: float) -> None:
     for visit, row in scans.items():
         far = row["years"] - last >= apart
         last = row["years"] if far else last
-        named.append(visit if far else "")
+        named.append(plain_text(visit) if far else "")
         changes = lanes.changed.get(visit, ())
-        what = f"<br>changed protocol: {'<br>'.join(changes)}" if changes else "<br>protocol as before"
-        head = f"{visit}, {words.day(row['date'])}, {words.years(row['years'])} years"
+        what = f"<br>changed protocol: {'<br>'.join(map(plain_text, changes))}" if changes else "<br>protocol as before"
+        head = f"{plain_text(visit)}, {words.day(row['date'])}, {words.years(row['years'])} years"
         told.append(f"{head}{what if told else ''}")
     changed = [bool(lanes.changed.get(visit)) for visit in scans]
     colours = [EVENT if each else REST for each in changed]
@@ -134,13 +136,16 @@ def _draw_lasting(sheet: Sheet, lanes: Lanes, place: dict[tuple[str, str], int])
         y = place[str(event["kind"]), str(event["name"])]
         box = {"type": "rect", "x0": start, "x1": stop, "line": {"width": 0}, "fillcolor": _tone(event)}
         sheet.shapes.append({**box, "yref": "y2", "y0": y - 0.36, "y1": y + 0.36, "opacity": 0.42})
-        label = f"{event['name']} →" if isnan(event["end_years"]) else str(event["name"])
+        name = plain_text(event["name"])
+        label = f"{name} →" if isnan(event["end_years"]) else name
         sheet.note(label, x=start, y=y, xref="x", yref="y2", xanchor="left")
 
 
 def _draw_moments(sheet: Sheet, lanes: Lanes, y: float) -> None:
     moments = lanes.moments
-    labels = [str(row["kind"]) if row["name"] == row["kind"] else f"{row['kind']}: {row['name']}" for row in moments]
+    labels = [
+        plain_text(row["kind"] if row["name"] == row["kind"] else f"{row['kind']}: {row['name']}") for row in moments
+    ]
     told = [
         f"{label}, {words.day(row['date'])}, {words.years(row['years'])} years"
         for label, row in zip(labels, moments, strict=True)

@@ -30,7 +30,8 @@ KEY = (
     ("measured", "●", "amount", "measured, with 95 % limits"),
     ("hollow", "◇", "amount", "not comparable with the baseline"),
     ("part", "△", "amount", "seen in part of the field only"),
-    ("below", "▽", "amount", "nothing found: below what the scan would show"),
+    ("below", "▼", "amount", "nothing found: below what the scan would show"),
+    ("unlike", "▽", "amount", "nothing found, not comparable with the baseline"),
     ("absent", "∅", "dim", "no amount, the word says why"),
     ("baseline", "■", "band", "change from the baseline too small to count"),
     ("nadir", "■", "nadir", "change from the lowest too small to count"),
@@ -70,7 +71,7 @@ def layout(study: Study, patient: str) -> Component:
             html.Div(verdicts(mine, chosen), id="patient-verdict", **aria(live="polite")),
             _trajectory(offered, chosen, drawn),
             _lesions(mine, patient, found),
-            _tree(mine, chosen.time),
+            _tree(mine, patient, chosen.time),
             *_trends(mine),
             *_section("Scans", _scans(mine, patient)),
             *_section("How well this patient's scan can be measured", sheets.selftest(mine)),
@@ -286,7 +287,7 @@ def strip_title(lesion: int | None) -> str:
     return "No lesion" if lesion is None else f"Lesion {lesion} at all visits"
 
 
-def _tree(mine: Own, time: str) -> Component | None:
+def _tree(mine: Own, patient: str, time: str) -> Component | None:
     """Return the family tree; nothing where no lesion merged, split, came or went."""
     if not tree.has_events(mine):
         return None
@@ -305,9 +306,10 @@ def _tree(mine: Own, time: str) -> Component | None:
              ("┈", "a lesion and where it went, or came from"))  # fmt: skip
     keys = html.Ul([html.Li(f"{symbol} {meaning}") for symbol, meaning in marks], className="key")
     told = words.kin(kin or lesions.events(mine, tree.CAME_OR_WENT))
-    return html.Section(
-        [head, parts.figure("tree", about, keys, drawn=drawn, said=told)], **aria(labelledby="tree-title")
-    )
+    # Whose tree it is stands with the tree, which not every page has.
+    whose = dcc.Store(id="tree-answer", data=patient)
+    shown = parts.figure("tree", about, keys, drawn=drawn, said=told)
+    return html.Section([head, shown, whose], **aria(labelledby="tree-title"))
 
 
 def _trends(mine: Own) -> list[Component]:

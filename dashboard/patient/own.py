@@ -114,11 +114,11 @@ class Own:
 
     @cached_property
     def visits(self) -> dict[str, Row]:
-        """The first scan of each visit, oldest first."""
-        found: dict[str, Row] = {}
+        """Each visit made of all its scans, oldest first."""
+        found: dict[str, list[Row]] = {}
         for row in self.scans:
-            found.setdefault(str(row["visit_id"]), row)
-        return found
+            found.setdefault(str(row["visit_id"]), []).append(row)
+        return {visit: one_visit(scans) for visit, scans in found.items()}
 
     @cached_property
     def baseline(self) -> str | None:
@@ -222,6 +222,24 @@ class Own:
             {**row, "years": self.years(row["to_visit"]), "from_years": self.years(row["from_visit"])} for row in found
         ]
         return sorted(dated, key=lambda row: _late(row["years"]))
+
+
+def one_visit(scans: Sequence[Row]) -> Row:
+    """Return the scans of one visit as one row: the first, with what must hold for all of them.
+
+    It may be compared where all may, and may not where one may not; of the reasons each is told once, and the limit of
+    detection, mm³, is the largest: what is smaller could be missed by one of them.
+
+    >>> one = {"visit_id": "V1", "comparable": True, "comparable_why": None, "lod_mm3": 2.0}
+    >>> one_visit([one, {**one, "comparable": False, "comparable_why": "kernel", "lod_mm3": 5.0}])
+    {'visit_id': 'V1', 'comparable': False, 'comparable_why': 'kernel', 'lod_mm3': 5.0}
+    """
+    compares = [row["comparable"] for row in scans]
+    alike = False if False in compares else None if None in compares else True
+    why = "; ".join(dict.fromkeys(str(row["comparable_why"]) for row in scans if row["comparable_why"]))
+    limits = [row["lod_mm3"] for row in scans if not missing(row["lod_mm3"])]
+    worst = max(limits, default=float("nan"))
+    return {**scans[0], "comparable": alike, "comparable_why": why or None, "lod_mm3": worst}
 
 
 def _late(years: float) -> float:

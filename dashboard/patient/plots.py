@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dashboard import words
+from dashboard.markup import plain_text
 from dashboard.patient import lanes as lanes_of
 from dashboard.patient import sheet as sheets
-from dashboard.patient.seen import FROM_BASELINE, positive_range
+from dashboard.patient.seen import FROM_BASELINE, NONE_FOUND, positive_range
 from dashboard.patient.sheet import AMOUNT, NADIR, REST, TREND, Sheet, numbers
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ SYMBOLS = {
     "measured": "circle",
     "hollow": "diamond-open",
     "part": "triangle-up-open",
-    "below": "triangle-down-open",
+    "below": "triangle-down",
+    "unlike": "triangle-down-open",
 }
 """Symbols of what is drawn of a visit."""
 
@@ -68,10 +70,11 @@ class Look:
 
 @dataclass(frozen=True)
 class Beside:
-    """What is drawn below the amounts: rows of table ``scores`` of one quantity, and the dose."""
+    """What is drawn below the amounts: rows of table ``scores`` of one quantity, and dose, or at ``least`` so much."""
 
     scores: Sequence[Row] = ()
     dose: Sequence[Row] = ()
+    least: bool = False
 
 
 def trajectory(seen: Seen, lanes: Lanes, look: Look, beside: Beside) -> Figure:
@@ -98,7 +101,7 @@ def trajectory(seen: Seen, lanes: Lanes, look: Look, beside: Beside) -> Figure:
         _draw_scores(sheet, beside.scores, lanes, ((top - SCORE_PX) / inner, top / inner))
         top -= SCORE_PX + GAP_PX
     if "dose" in panels:
-        _draw_dose(sheet, beside.dose, lanes, ((top - DOSE_PX) / inner, top / inner))
+        _draw_dose(sheet, beside, lanes, ((top - DOSE_PX) / inner, top / inner))
     return sheet.figure(height=inner + sheets.TOP_PX + sheets.BOTTOM_PX)
 
 
@@ -126,7 +129,7 @@ def multiples(every: Sequence[Seen], lanes: Lanes, look: Look) -> Figure:
         lanes_of.carry_up(sheet, lanes, axes=axes)
         _draw(sheet, seen, lanes, look, axes=axes)
         sheet.note(
-            f"<b>{words.compartment_name(seen.compartment)}</b>", x=0, y=1, xref=f"x{name} domain",
+            f"<b>{plain_text(words.compartment_name(seen.compartment))}</b>", x=0, y=1, xref=f"x{name} domain",
             yref=f"y{name} domain", xanchor="left", yanchor="bottom", yshift=2, font={"size": 13},
         )  # fmt: skip
         if seen.why_nothing:
@@ -137,7 +140,7 @@ def multiples(every: Sequence[Seen], lanes: Lanes, look: Look) -> Figure:
 
 def _amounts(look: Look, parts: list[Seen], domain: tuple[float, float], *, titled: bool = True) -> dict[str, Any]:
     """Return the axis of amounts."""
-    axis = sheets.amount_axis(look.title if titled else "", domain)
+    axis = sheets.amount_axis(plain_text(look.title) if titled else "", domain)
     if look.scale == "log":
         ends = positive_range(parts) or (1.0, 10.0)
         return {**axis, "type": "log", "range": [log10(end) for end in ends], **_ticks(*ends)}
@@ -194,16 +197,19 @@ def _above(row: Row, floor: float) -> Row:
 
 
 def _band(sheet: Sheet, band: Band, lanes: Lanes, tint: str, *, floor: float | None, **on: str) -> None:
+    """Draw a band in one trace, with a gap where it is broken."""
     known = np.isfinite(band.low) & np.isfinite(band.high) & np.isfinite(band.years)
-    if not known.any():
-        return
-    years, low, high = band.years[known], band.low[known], band.high[known]
-    if floor is not None:
-        low, high = np.maximum(low, floor), np.maximum(high, floor)
-    sheet.trace(
-        x=lanes.clock.at([*years, *years[::-1]]), y=[*numbers(high), *numbers(low[::-1])], fill="toself",
-        fillcolor=tint, mode="lines", line={"width": 0}, **on,
-    )  # fmt: skip
+    years: list[float] = []
+    heights: list[float] = []
+    for run in np.split(np.arange(len(known)), np.flatnonzero(known[1:] != known[:-1]) + 1):
+        if len(run) < 2 or not known[run[0]]:
+            continue
+        low, high = (edge[run] if floor is None else np.maximum(edge[run], floor) for edge in (band.low, band.high))
+        years += [*([nan] if years else []), *band.years[run], *band.years[run][::-1]]
+        heights += [*([nan] if heights else []), *high, *low[::-1]]
+    if years:
+        sheet.trace(x=lanes.clock.at(years), y=numbers(heights), fill="toself", fillcolor=tint, mode="lines",
+                    line={"width": 0}, **on)  # fmt: skip
 
 
 def _middle(sheet: Sheet, band: Band, lanes: Lanes, pen: dict[str, Any], *, floor: float | None, **on: str) -> None:
@@ -224,17 +230,19 @@ def _points(sheet: Sheet, points: list[Row], seen: Seen, lanes: Lanes, axes: tup
         if not own:
             continue
         below = {"text": [_below(row["y"], seen.unit) for row in own], "textposition": "top center"}
+        none = state in NONE_FOUND
         sheet.trace(
-            x=_times(lanes, own), y=[row["y"] for row in own], mode="markers+text" if state == "below" else "markers",
+            x=_times(lanes, own), y=[row["y"] for row in own], mode="markers+text" if none else "markers",
             name=state, hovertext=[_told(row, seen.unit) for row in own], hoverinfo="text", error_y=_errors(own),
             hovertemplate="%{hovertext}<extra></extra>", cliponaxis=False,
             marker={"symbol": symbol, "size": 9, "color": AMOUNT, "line": {"width": 2, "color": AMOUNT}},
-            **(below if state == "below" else {}), **on,
+            **(below if none else {}), **on,
         )  # fmt: skip
     absent = [row for row in points if row["state"] == "absent" and isfinite(row["years"])]
     for row, x in zip(absent, _times(lanes, absent), strict=True):
+        word = plain_text(f"∅ {row['word']}")
         sheet.note(
-            f"∅ {row['word']}", x=x, y=0, xref=axes[0], yref=f"{axes[1]} domain", yanchor="bottom", textangle=-90,
+            word, x=x, y=0, xref=axes[0], yref=f"{axes[1]} domain", yanchor="bottom", textangle=-90,
             hovertext=_told(row, seen.unit), font={"size": 11},
         )  # fmt: skip
 
@@ -257,34 +265,34 @@ def _below(limit: float, unit: str) -> str:
     >>> _below(3.42, "mm3").replace(words.THIN, " "), _below(0.0, "mg")
     ('below 3.42 mm³', 'none found')
     """
-    return f"below {words.amount(limit, unit)}" if limit > 0 else "none found"
+    return f"below {plain_text(words.amount(limit, unit))}" if limit > 0 else "none found"
 
 
 def _told(row: Row, unit: str) -> str:
     """Return what a visit says on pointing."""
-    head = f"{row['visit_id']}, {words.day(row['date'])}, {words.years(row['years'])} years"
+    head = f"{plain_text(row['visit_id'])}, {words.day(row['date'])}, {words.years(row['years'])} years"
     if row["state"] == "absent":
-        return f"{head}<br>{row['word']}"
-    percent = f"{words.THIN}%" if unit == "%" else f" {words.unit_name(unit)}"
-    amount = (
-        _below(row["y"], unit) if row["state"] == "below" else words.with_limits(row["y"], row["y_lo"], row["y_hi"])
-    )
-    size = amount if row["state"] == "below" else f"{amount}{percent}"
+        return f"{head}<br>{plain_text(row['word'])}"
+    percent = f"{words.THIN}%" if unit == "%" else f" {plain_text(words.unit_name(unit))}"
+    none = row["state"] in NONE_FOUND
+    amount = _below(row["y"], unit) if none else words.with_limits(row["y"], row["y_lo"], row["y_hi"])
+    size = amount if none else f"{amount}{percent}"
     part = "<br>seen in part of the field only" if row["state"] == "part" else ""
-    why = words.plain(row["comparable_why"])
-    head_why = "not comparable with the baseline: " if row["state"] == "hollow" else ""
+    why = plain_text(words.plain(row["comparable_why"]))
+    head_why = "not comparable with the baseline: " if row["state"] in ("hollow", "unlike") else ""
     return f"{head}<br>{size}{part}{f'<br>{head_why}{why}' if why else ''}"
 
 
 def _draw_scores(sheet: Sheet, scores: Sequence[Row], lanes: Lanes, domain: tuple[float, float]) -> None:
     """Draw readers' scores, a line for each reader and compartment, named at its end."""
-    printed = words.unit_name(next((row["unit"] for row in scores if row["unit"]), None))
-    quantity = words.quantity_name(str(scores[0]["quantity"]))
+    printed = plain_text(words.unit_name(next((row["unit"] for row in scores if row["unit"]), None)))
+    quantity = plain_text(words.quantity_name(str(scores[0]["quantity"])))
     title = f"{quantity}<br>({printed})" if printed else quantity
     axis = sheets.amount_axis(title, domain, nticks=5, anchor="x", rangemode="tozero")
     axis["title"]["font"] = {"size": 12}
     sheet.layout["yaxis3"] = axis
-    for number, (name, own) in enumerate(readers(scores).items()):
+    for number, (reader, own) in enumerate(readers(scores).items()):
+        name = plain_text(reader)
         tone = SCORE_TONES[number % len(SCORE_TONES)]
         told = [
             f"{name or quantity}, {words.day(row['date'])}: {words.number(row['value'])} {printed}".strip()
@@ -313,13 +321,16 @@ def readers(scores: Sequence[Row]) -> dict[str, list[Row]]:
     return dict(sorted(found.items()))
 
 
-def _draw_dose(sheet: Sheet, dose: Sequence[Row], lanes: Lanes, domain: tuple[float, float]) -> None:
-    """Draw the dose-length product so far, as steps."""
-    axis = sheets.amount_axis("Dose so far<br>(mGy·cm)", domain, nticks=4, anchor="x", rangemode="tozero")
+def _draw_dose(sheet: Sheet, beside: Beside, lanes: Lanes, domain: tuple[float, float]) -> None:
+    """Draw the dose-length product so far, as steps; a scan that tells none makes it a lower bound."""
+    dose = beside.dose
+    title = "Dose so far,<br>at least (mGy·cm)" if beside.least else "Dose so far<br>(mGy·cm)"
+    axis = sheets.amount_axis(title, domain, nticks=4, anchor="x", rangemode="tozero")
     axis["title"]["font"] = {"size": 12}
     sheet.layout["yaxis4"] = axis
     told = [
-        f"{row['visit_id']}: {words.number(row['dlp_mgy_cm'])}, so far {words.number(row['so_far'])} mGy·cm"
+        f"{plain_text(row['visit_id'])}: {words.number(row['dlp_mgy_cm'])}, so far "
+        f"{'at least ' if row['least'] else ''}{words.number(row['so_far'])} mGy·cm"
         for row in dose
     ]
     sheet.trace(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dashboard import words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from dashboard.patient.own import Own, Row
 
@@ -68,41 +68,58 @@ def limit_name(rule: Any) -> str:
     return ": ".join(filter(None, (said, readable)))
 
 
-def protocol_changes(visits: Mapping[str, Row]) -> dict[str, list[str]]:
+def protocol_changes(scans: Iterable[Row]) -> dict[str, list[str]]:
     """Return by visit what of its protocol differs from the visit before, in words; what is unknown is no change.
 
-    >>> nothing = dict.fromkeys(PROTOCOL)
-    >>> protocol_changes({"V1": {**nothing, "kvp": 120.0}, "V2": {**nothing, "kvp": 100.0, "kernel": "Br40"}})
-    {'V1': [], 'V2': ['tube voltage 120 kV, then 100 kV']}
+    A visit of several scans has all that they have: it differs where not the same values stand in it.
+
+    >>> nothing = {**dict.fromkeys(PROTOCOL), "visit_id": "V2"}
+    >>> protocol_changes([{**nothing, "visit_id": "V1", "kvp": 120.0},
+    ...                   {**nothing, "kvp": 120.0}, {**nothing, "kvp": 100.0, "kernel": "Br40"}])
+    {'V1': [], 'V2': ['tube voltage 120 kV, then 100 and 120 kV']}
     """
+    visits: dict[str, list[Row]] = {}
+    for row in scans:
+        visits.setdefault(str(row["visit_id"]), []).append(row)
     found: dict[str, list[str]] = {}
-    known: dict[str, Any] = {}
-    for visit, row in visits.items():
+    known: dict[str, set[Any]] = {}
+    for visit, own in visits.items():
         told = []
         for name, (said, unit) in PROTOCOL.items():
-            now, before = row[name], known.get(name)
-            if not words.plain(now):
+            now, before = {row[name] for row in own if words.plain(row[name])}, known.get(name)
+            if not now:
                 continue
             if before is not None and now != before:
-                told.append(f"{said} {_cell(before)}{unit}, then {_cell(now)}{unit}")
+                told.append(f"{said} {_cells(before)}{unit}, then {_cells(now)}{unit}")
             known[name] = now
         found[visit] = told
     return found
 
 
-def _cell(value: Any) -> str:
-    return value if isinstance(value, str) else words.number(value)
+def _cells(values: set[Any]) -> str:
+    return " and ".join(value if isinstance(value, str) else words.number(value) for value in sorted(values))
 
 
 def dose(own: Own) -> list[Row]:
-    """Return of each scan that tells its dose: visit, years, dose-length product and its sum so far, mGy·cm."""
+    """Return of each scan that tells its dose: visit, years, dose-length product and its sum so far, mGy·cm.
+
+    ``least`` tells that a scan before told none, so that the sum is a lower bound.
+    """
     found: list[Row] = []
-    so_far = 0.0
+    so_far, least = 0.0, False
     for row in own.scans:
-        if words.plain(row["dlp_mgy_cm"]) and words.plain(row["years"]):
+        if tells_dose(row):
             so_far += row["dlp_mgy_cm"]
-            found.append({**{name: row[name] for name in ("visit_id", "years", "dlp_mgy_cm")}, "so_far": so_far})
+            shown = {name: row[name] for name in ("visit_id", "years", "dlp_mgy_cm")}
+            found.append({**shown, "so_far": so_far, "least": least})
+        else:
+            least = True
     return found
+
+
+def tells_dose(scan: Row) -> bool:
+    """Tell whether a scan has a dose-length product and a time to draw it at."""
+    return bool(words.plain(scan["dlp_mgy_cm"]) and words.plain(scan["years"]))
 
 
 def neighbours(ids: Iterable[str], patient: str) -> tuple[str | None, str | None]:

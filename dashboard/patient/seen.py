@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf, isfinite, isnan, nan
+from math import inf, isclose, isfinite, isnan, nan
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +15,21 @@ if TYPE_CHECKING:
 
     from dashboard.patient.own import Own, Row
 
-STATES = ("measured", "hollow", "part", "below", "absent")
-"""What is drawn of a visit: a filled point; a hollow one, not comparable; part of the field; none found; no amount."""
+STATES = ("measured", "hollow", "part", "below", "unlike", "absent")
+"""What is drawn of a visit: a filled point; a hollow one, not comparable; part of the field; none found; none found and
+not comparable; no amount."""
+
+NONE_FOUND = ("below", "unlike")
+"""States of a visit at which nothing was found."""
+
+OUT_OF_FIELD = "not in the field"
+"""Said of a visit that did not cover any lesion known by then."""
+
+ALONE = 0.012
+"""Half the width of the band of a visit beside which there is none, as a share of the time of the comparisons."""
+
+SAME = 1e-6
+"""Relative difference up to which two amounts are the same one: the tables sum in another order."""
 
 FROM_BASELINE = ("change", "percent")
 """Scales that count from the baseline."""
@@ -61,6 +74,11 @@ class Seen:
         The fitted line and its limits.
     why_nothing : str
         Why there is nothing to draw; empty where there is.
+    no_band : tuple of str
+        Visits without a band round the baseline: they were compared with it in the field common to both, where it holds
+        another amount than the one that is drawn.
+    unlike : int
+        Visits that the line is fitted to and that are not comparable with the baseline.
     """
 
     compartment: str
@@ -70,6 +88,8 @@ class Seen:
     around_nadir: Band | None = None
     fit: Band | None = None
     why_nothing: str = ""
+    no_band: tuple[str, ...] = ()
+    unlike: int = 0
 
 
 def seen(own: Own, quantity: str, compartment: str, scale: str = "linear") -> Seen:
@@ -81,19 +101,33 @@ def seen(own: Own, quantity: str, compartment: str, scale: str = "linear") -> Se
     changes = own.changes(quantity, compartment)
     from_baseline = rows.of_kind(changes, "baseline")
     terms = rows.trend(own, quantity, compartment)
-    bands = (_around(from_baseline, 0.0), _around_nadir(changes), _fitted(terms, points, own.happened))
+    used = fitted_to(points, own.happened)
+    fit, unlike = _fitted(terms, used), sum(row["comparable"] is False for row in used)
+    whole = {str(row["visit_id"]): float(row["value"]) for row in points}
+    at_baseline = whole.get(str(own.baseline), nan)
+    nadir = _since_nadir(changes, whole)
+    left_out: tuple[str, ...] = ()
     if scale in FROM_BASELINE:
-        base = _base(points, from_baseline, own.baseline)
+        base = _base(at_baseline, from_baseline)
         if isnan(base) or (scale == "percent" and base <= 0):
-            why = "no amount" if isnan(base) else "nothing"
-            return Seen(compartment, unit, points, why_nothing=f"There is {why} at the baseline to count from.")
-        points = [_from_baseline(row, from_baseline, percent=scale == "percent") for row in points]
-        factor = 100.0 / base if scale == "percent" else 1.0
-        bands = (_moved(bands[0], base, factor), _moved(bands[1], base, factor), _moved(bands[2], base, factor))
-        unit = "%" if scale == "percent" else unit
+            why = f"There is {'no amount' if isnan(base) else 'nothing'} at the baseline to count from."
+            return Seen(compartment, unit, points, why_nothing=why, unlike=unlike)
+        percent = scale == "percent"
+        points = [_from_baseline(row, from_baseline, percent=percent) for row in points]
+        # The amounts of line and nadir are whole ones: they move by a whole one, or there is nothing to move them by.
+        factor = 100.0 / at_baseline if percent and at_baseline > 0 else nan if percent else 1.0
+        bands = (
+            _around_nothing(from_baseline, percent=percent),
+            _moved(_around(nadir), at_baseline, factor),
+            _moved(fit, at_baseline, factor),
+        )
+        unit = "%" if percent else unit
+    else:
+        same, left_out = _of_amount(from_baseline, at_baseline)
+        bands = (_around(_started(same, 0.0)), _around(nadir), fit)
     nothing = "Nothing was compared with the baseline." if scale in FROM_BASELINE else "Nothing could be measured here."
     has = any(row["state"] != "absent" for row in points)
-    return Seen(compartment, unit, points, *bands, "" if has else nothing)
+    return Seen(compartment, unit, points, *bands, "" if has else nothing, left_out, unlike)
 
 
 def positive_range(parts: Sequence[Seen]) -> tuple[float, float] | None:
@@ -123,23 +157,26 @@ def course(own: Own, quantity: str, compartment: str) -> list[Row]:
 def _pointed(row: Row, quantity: str) -> Row:
     """Return a visit with what is drawn of it."""
     value, observed, limit = row["value"], row["value_observed"], row["lod_mm3"]
+    apart = row["comparable"] is False
     if isfinite(value) and value == 0:
         known = quantity == "volume_mm3" and isfinite(limit)
-        return {**row, "y": limit if known else 0.0, "y_lo": 0.0, "y_hi": nan, "state": "below", "word": ""}
+        state = "unlike" if apart else "below"
+        return {**row, "y": limit if known else 0.0, "y_lo": 0.0, "y_hi": nan, "state": state, "word": ""}
     if isfinite(value):
-        state = "hollow" if row["comparable"] is False else "measured"
+        state = "hollow" if apart else "measured"
         return {**row, "y": value, "y_lo": row["lo"], "y_hi": row["hi"], "state": state, "word": ""}
+    # Where no known lesion was in the field, the sum of what was seen is a 0 that says nothing.
+    if row["evaluable"] == 0:
+        return {**row, "y": nan, "y_lo": nan, "y_hi": nan, "state": "absent", "word": OUT_OF_FIELD}
     if isfinite(observed):
         return {**row, "y": observed, "y_lo": nan, "y_hi": nan, "state": "part", "word": ""}
-    word = "not in the field" if row["evaluable"] == 0 else "not measurable"
-    return {**row, "y": nan, "y_lo": nan, "y_hi": nan, "state": "absent", "word": word}
+    return {**row, "y": nan, "y_lo": nan, "y_hi": nan, "state": "absent", "word": "not measurable"}
 
 
-def _base(points: list[Row], from_baseline: list[Row], baseline: str | None) -> float:
-    """Return the amount at the baseline."""
-    at_baseline = [row["value"] for row in points if row["visit_id"] == baseline and isfinite(row["value"])]
+def _base(at_baseline: float, from_baseline: list[Row]) -> float:
+    """Return the amount at the baseline, or what of it was compared last."""
     before = [row["before"] for row in from_baseline if isfinite(row["before"])]
-    return float((at_baseline + before[::-1] + [nan])[0])
+    return at_baseline if isfinite(at_baseline) else float([nan, *before][-1])
 
 
 def _from_baseline(row: Row, changes: list[Row], *, percent: bool) -> Row:
@@ -147,7 +184,7 @@ def _from_baseline(row: Row, changes: list[Row], *, percent: bool) -> Row:
     own = next((one for one in reversed(changes) if one["to_visit"] == row["visit_id"]), None)
     if row["years"] == 0 and isfinite(row["value"]):
         return {**row, "y": 0.0, "y_lo": nan, "y_hi": nan, "state": "measured", "word": ""}
-    if own is None or not isfinite(own["change"]):
+    if own is None or not isfinite(own["change"]) or row["word"] == OUT_OF_FIELD:
         return {**row, "y": nan, "y_lo": nan, "y_hi": nan, "state": "absent", "word": row["word"] or "no comparison"}
     if percent and not own["before"] > 0:
         return {**row, "y": nan, "y_lo": nan, "y_hi": nan, "state": "absent", "word": "none before"}
@@ -158,36 +195,87 @@ def _from_baseline(row: Row, changes: list[Row], *, percent: bool) -> Row:
     return {**row, "y": y, "y_lo": low, "y_hi": high, "state": state, "word": ""}
 
 
-def _around(changes: list[Row], start: float) -> Band | None:
-    """Return the band around what a change is counted from, from ``start`` to the last comparison."""
-    own = [row for row in changes if all(isfinite(row[name]) for name in ("detectable", "before", "years"))]
+def _judged(changes: list[Row]) -> list[Row]:
+    """Return the comparisons that tell when they are of, from what, and the smallest change that counts."""
+    return [row for row in changes if all(isfinite(row[name]) for name in ("detectable", "before", "years"))]
+
+
+def _of_amount(changes: list[Row], amount: float) -> tuple[list[Row], tuple[str, ...]]:
+    """Return the comparisons from an amount as it is drawn, those from another one without a width; and their visits.
+
+    One made in the field common to two visits starts from what the earlier holds there: a band round the earlier's
+    whole amount would not be that of the change, nor one round another amount that of the amount.
+    """
+    own = _judged(changes)
+    same = [isclose(row["before"], amount, rel_tol=SAME) for row in own]
+    if not any(same):
+        return [], tuple(str(row["to_visit"]) for row in own)
+    kept = [row if is_it else {**row, "detectable": nan} for row, is_it in zip(own, same, strict=True)]
+    return kept, tuple(str(row["to_visit"]) for row, is_it in zip(own, same, strict=True) if not is_it)
+
+
+def _started(own: list[Row], start: float) -> list[Row]:
+    """Return comparisons in order of time from ``start`` on, there with the first width that there is."""
+    first = [{**row, "years": start} for row in own if isfinite(row["detectable"])][:1]
+    return sorted([*first, *own], key=lambda row: float(row["years"]))
+
+
+def _widened(own: list[Row]) -> list[Row]:
+    """Return comparisons with one that has no neighbour twice, a little before and after: else it had no band."""
+    known = [False, *(isfinite(row["detectable"]) for row in own), False]
+    room = ALONE * (own[-1]["years"] - own[0]["years"]) if own else 0.0
+    found: list[Row] = []
+    for place, row in enumerate(own, start=1):
+        alone = known[place] and not known[place - 1] and not known[place + 1]
+        found += [{**row, "years": row["years"] + side * room} for side in (-1, 1)] if alone else [row]
+    return found
+
+
+def _around(comparisons: list[Row]) -> Band | None:
+    """Return the band around what a change is counted from; None where there is none."""
+    own = _widened(comparisons)
+    before, least, years = (np.array([row[name] for row in own], float) for name in ("before", "detectable", "years"))
+    known = np.isfinite(least)
+    if not known.any():
+        return None
+    return Band(years, np.maximum(before - least, 0), before + least, np.where(known, before, nan))
+
+
+def _around_nothing(changes: list[Row], *, percent: bool) -> Band | None:
+    """Return the band around no change, as wide at each visit as its own comparison has it."""
+    own = [row for row in _judged(changes) if row["before"] > 0 or not percent]
     if not own:
         return None
-    before, least = (np.array([row[name] for row in [own[0], *own]]) for name in ("before", "detectable"))
-    years = np.array([start, *[row["years"] for row in own]])
-    return Band(years, np.maximum(before - least, 0), before + least, before)
+    own = _started(own, 0.0)
+    least = np.array([row["detectable"] * (100.0 / row["before"] if percent else 1.0) for row in own], float)
+    return Band(np.array([row["years"] for row in own], float), -least, least, np.zeros(len(own)))
 
 
-def _around_nadir(changes: list[Row]) -> Band | None:
-    """Return the band around the lowest amount so far, as the latest visit has it."""
+def _since_nadir(changes: list[Row], whole: Mapping[str, float]) -> list[Row]:
+    """Return the comparisons with the lowest amount so far, as the latest visit has it."""
     own = rows.of_kind(changes, "nadir")
-    same = [row for row in own if row["from_visit"] == own[-1]["from_visit"]]
-    return _around(same, float(same[-1]["from_years"])) if same else None
+    latest = [row for row in own if row["from_visit"] == own[-1]["from_visit"]]
+    same, _ = _of_amount(latest, whole.get(str(latest[-1]["from_visit"]), nan)) if latest else ([], ())
+    return _started(same, float(latest[-1]["from_years"])) if same else []
 
 
 def _moved(band: Band | None, base: float, factor: float) -> Band | None:
-    """Return a band as changes from the baseline."""
-    if band is None:
+    """Return a band as changes from the baseline; None where that is not known."""
+    if band is None or not isfinite(base * factor):
         return None
     low, high = ((each - base) * factor for each in (band.low, band.high))
     return Band(band.years, low, high, None if band.middle is None else (band.middle - base) * factor)
 
 
-def _fitted(terms: Mapping[str, Row], points: list[Row], happened: list[Row]) -> Band | None:
-    """Return the fitted line over the visits that it was fitted to, with its limits."""
+def fitted_to(points: list[Row], happened: list[Row]) -> list[Row]:
+    """Return the visits that a line was fitted to: those with a total, up to a surgery."""
     measured = [row for row in points if isfinite(row["value"]) and isfinite(row["years"])]
     end = _closed(happened, measured)
-    used = [row for row in measured if row["years"] <= end]
+    return [row for row in measured if row["years"] <= end]
+
+
+def _fitted(terms: Mapping[str, Row], used: list[Row]) -> Band | None:
+    """Return the fitted line over the visits that it was fitted to, with its limits."""
     if len(used) < 2 or "rate" not in terms or isnan(terms["rate"]["estimate"]):
         return None
     return line(terms, used, np.linspace(used[0]["years"], used[-1]["years"], LINE_POINTS))

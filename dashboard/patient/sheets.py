@@ -34,7 +34,7 @@ def scans(own: Own, patient: str) -> Component:
         "Changed since the visit before", "Noise, HU", "Threshold, HU", "Detected from, mm³", "Residual, mm",
         "In the field", "Lesions", "DLP, mGy·cm", "Picture",
     )  # fmt: skip
-    changed = rows.protocol_changes(own.visits)
+    changed = rows.protocol_changes(own.scans)
     cells = [_scan(row, own, patient, changed.get(str(row["visit_id"]), [])) for row in own.scans]
     return table(titles, cells, caption="Scans, oldest first", numbers=SCAN_NUMBERS)
 

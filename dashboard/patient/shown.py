@@ -62,14 +62,16 @@ def show(own: Own, offered: Offer, chosen: Choice) -> Shown:
 
 def _beside(own: Own, chosen: Choice) -> plots.Beside:
     scores = [row for row in own.scores if row["quantity"] == chosen.score and pd.notna(row["years"])]
-    return plots.Beside(scores, rows.dose(own) if "dose" in chosen.extras else ())
+    if "dose" not in chosen.extras:
+        return plots.Beside(scores)
+    return plots.Beside(scores, rows.dose(own), least=not all(map(rows.tells_dose, own.scans)))
 
 
 def _said(own: Own, found: Sequence[Seen], chosen: Choice, drawn: Lanes) -> str:
     """Say in words what the figure shows."""
     told = [words.course(one, chosen.measured, drawn.clock.title) for one in found]
     if len(found) == 1:
-        told.append(words.trend(rows.trend(own, chosen.measured, found[0].compartment)))
+        told.append(words.trend(rows.trend(own, chosen.measured, found[0].compartment), found[0].unlike))
         told.append(words.scores(plots.readers(_beside(own, chosen).scores)))
     told.append(shared.event_sentence(own.events) if drawn.events else "")
     told.append(words.protocol(drawn.changed))
@@ -93,8 +95,9 @@ def verdicts(own: Own, chosen: Choice) -> list[Component]:
     place = "total" if chosen.compartment == choices.EVERY else chosen.compartment
     changes = own.changes(chosen.measured, place)
     latest = rows.latest(changes, "baseline")
-    columns = ["visit_id", "value", "value_observed"]
+    columns = ["visit_id", "value", "value_observed", "evaluable"]
     amounts = pd.DataFrame(list(own.amounts.get((chosen.measured, place), {}).values()), columns=columns)
+    amounts.loc[amounts["evaluable"] == 0, "value_observed"] = float("nan")
     change = None if latest is None else pd.Series(latest, dtype=object)
     told = shared.change_sentence(change, own.events, course=amounts, where=place)
     excess = own.changes("excess_hu_mm3", place)

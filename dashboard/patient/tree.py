@@ -6,6 +6,7 @@ from math import isnan, nan
 from typing import TYPE_CHECKING
 
 from dashboard import words
+from dashboard.markup import plain_text
 from dashboard.patient import lanes, lesions
 from dashboard.patient import sheet as sheets
 from dashboard.patient.sheet import AMOUNT, EVENT, REST, Sheet, numbers
@@ -121,7 +122,7 @@ def _draw_marks(sheet: Sheet, own: Own, place: Mapping[int, int], clock: Clock) 
     """Draw a mark for each lesion and visit; pointing tells it, a click picks the lesion."""
     found = [row for lesion in place for row in own.lesions[lesion]]
     told = [
-        f"lesion {row['lesion_id']} at {row['visit_id']}: {words.marked(words.STATUSES, row['status'])}"
+        plain_text(f"lesion {row['lesion_id']} at {row['visit_id']}: {words.marked(words.STATUSES, row['status'])}")
         + ("" if isnan(row["volume_mm3"]) else f", {words.amount(row['volume_mm3'], 'mm3')}")
         for row in found
     ]

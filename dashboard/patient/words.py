@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dashboard.patient.own import missing
+from dashboard.patient.seen import NONE_FOUND
 from dashboard.words import (
     MISSING,
     STATUSES,
@@ -43,6 +44,7 @@ STATES = {
     "hollow": ("not comparable with the baseline", "hollow"),
     "part": ("seen in part of the field", "triangle"),
     "below": ("nothing found", "triangle pointing down"),
+    "unlike": ("nothing found and not comparable with the baseline", "hollow triangle pointing down"),
     "absent": ("no amount", "word at the foot of the axis"),
 }
 """What is special of a visit, and how it is drawn."""
@@ -177,19 +179,38 @@ def course(seen: Seen, quantity: str, clock_title: str) -> str:
         for state, (what, how) in STATES.items()
         if state in states
     ]
-    return f"{told}. {'; '.join(special)}." if special else f"{told}."
+    said = f"{told}. {'; '.join(special)}." if special else f"{told}."
+    return f"{said}{no_band(seen.no_band)}"
+
+
+def no_band(visits: Sequence[str]) -> str:
+    """Say where there is no band round the baseline, and why; nothing where it is everywhere.
+
+    >>> no_band(["V4"])
+    ' No band of what is too small to count at V4: compared in the field common to both, see the scale of change.'
+    """
+    why = "compared in the field common to both, see the scale of change"
+    return f" No band of what is too small to count at {' and '.join(visits)}: {why}." if visits else ""
 
 
 def _at(row: Row, unit: str) -> str:
-    if row["state"] == "below":
+    if row["state"] in NONE_FOUND:
         size = f"below {amount(row['y'], unit)}" if row["y"] > 0 else "none found"
     else:
         size = f"{with_limits(row['y'], row['y_lo'], row['y_hi'])} {'%' if unit == '%' else unit_name(unit)}".rstrip()
     return f"{row['visit_id']} {size}"
 
 
-def trend(terms: Mapping[str, Row]) -> str:
-    """Say rate, half-life and which interval the band is, or why there is none."""
+def trend(terms: Mapping[str, Row], unlike: int = 0) -> str:
+    """Say rate, half-life and which interval the band is, or why there is none.
+
+    Parameters
+    ----------
+    terms : mapping
+        Rows of table ``trends`` by term.
+    unlike : int
+        How many of the visits of the rate are not comparable with the baseline.
+    """
     rate = terms.get("rate")
     if rate is None:
         return ""
@@ -199,7 +220,9 @@ def trend(terms: Mapping[str, Row]) -> str:
         return f"No rate was estimated.{remark}"
     between = limits(rate["lo"], rate["hi"])
     shown = f" (95{THIN}% limits {between}{_kind(rate)})" if between else " (no limits: too few visits)"
-    told = f"Rate: {amount(rate['estimate'], rate['unit'], sign=True)}{shown}, from {plain(rate['n_visits'])} visits."
+    among = f", of them {unlike} not comparable with the baseline" if unlike else ""
+    many = f"from {plain(rate['n_visits'])} visits{among}"
+    told = f"Rate: {amount(rate['estimate'], rate['unit'], sign=True)}{shown}, {many}."
     half = terms.get("half_life")
     if half is not None and not missing(half["estimate"]):
         told += f" Half-life {with_limits(half['estimate'], half['lo'], half['hi'])} years."
@@ -242,7 +265,8 @@ def dose(scans: Sequence[Row]) -> str:
         unknown = len(scans) - len(product)
         more = f"; {unknown} more tell{'s' if unknown == 1 else ''} none" if unknown else ""
         count = f"{len(product)} scan{'' if len(product) == 1 else 's'}{more}"
-        parts.append(f"dose-length product {number(sum(product))}{THIN}mGy·cm ({count})")
+        least = "at least " if unknown else ""
+        parts.append(f"dose-length product {least}{number(sum(product))}{THIN}mGy·cm ({count})")
     if index:
         low, high = number(min(index)), number(max(index))
         parts.append(f"CTDIvol {low if low == high else f'{low} to {high}'}{THIN}mGy a scan")

@@ -62,9 +62,17 @@ LEAST_APART = 0.035
 MARKS = {"surgery": "X", "flare": "*", "injury": "P", "exposure": "D"}
 """Kinds of events that are moments, and what marks them."""
 
+ALONE = 0.012
+"""Half the width of the band of a visit beside which there is none, as a share of the time of the comparisons."""
+
+SAME = 1e-6
+"""Relative difference up to which two amounts are the same one: the tables sum in another order."""
+
 STYLE: dict[str, Any] = {
     "svg.hashsalt": "calcitrack",
     "svg.fonttype": "path",
+    # Names are the study's: a dollar in one is a dollar, and no formula begins there.
+    "text.parse_math": False,
     "font.size": 8.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -107,8 +115,13 @@ class Course:
     def empty(self) -> bool:
         """Tell whether there is nothing to draw."""
         names = [self.quantity, f"{self.quantity}_observed"]
-        seen = self.wide[self.wide["years"].notna()]
+        seen = self.wide[self.wide["years"].notna() & in_field(self.wide)]
         return not set(names) <= set(seen) or not bool(seen[names].notna().any(axis=None))
+
+
+def in_field(wide: pd.DataFrame) -> pd.Series:
+    """Tell of each visit whether it covered any lesion known by then: a sum of what it saw is else a 0 of nothing."""
+    return ~(wide["evaluable"] == 0).fillna(False).astype(bool)
 
 
 class Fit(NamedTuple):
@@ -179,17 +192,49 @@ def lettered(events: pd.DataFrame) -> pd.DataFrame:
 
 
 def band(course: Course) -> pd.DataFrame:
-    """Return years, lo and hi of what cannot be told from no change since the baseline, in the unit of the table."""
-    own = course.changes[course.changes["detectable"].notna() & course.changes["before"].notna()]
-    years = own["to_visit"].map(course.wide.drop_duplicates("visit_id").set_index("visit_id")["years"]).astype(float)
-    least = own["detectable"].astype(float)
-    middle = own["before"].astype(float)
-    found = pd.DataFrame({"years": years, "lo": (middle - least).clip(lower=0), "hi": middle + least})
-    found = found.dropna().sort_values("years", kind="stable", ignore_index=True)
-    if found.empty:
-        return found
+    """Return years, lo and hi of what cannot be told from no change since the baseline, in the unit of the table.
+
+    A visit that was compared in the field common to both, where the baseline holds another amount than is drawn of it,
+    has no lo and hi: see ``no_band``.
+    """
+    found = _judged(course)
+    known = found[found["same"]]
+    if known.empty:
+        return known.drop(columns=["visit_id", "same"])
     # From the baseline on it is as wide as at the first visit compared with it.
-    return pd.concat([found.head(1).assign(years=0.0), found], ignore_index=True)
+    found = pd.concat([known.head(1).assign(years=0.0), found], ignore_index=True)
+    found.loc[~found["same"], ["lo", "hi"]] = np.nan
+    found = found.sort_values("years", kind="stable", ignore_index=True)
+    # A visit beside which there is no band has a narrow one: else it had none.
+    beside = found["same"].shift(fill_value=False) | found["same"].shift(-1, fill_value=False)
+    alone = found[found["same"] & ~beside]
+    room = ALONE * np.ptp(found["years"].to_numpy())
+    found = pd.concat([found.drop(alone.index), *(alone.assign(years=alone["years"] + at) for at in (-room, room))])
+    return found.sort_values("years", kind="stable", ignore_index=True).drop(columns=["visit_id", "same"])
+
+
+def no_band(course: Course) -> list[str]:
+    """Return the visits that the band leaves out."""
+    found = _judged(course)
+    return found.loc[~found["same"], "visit_id"].to_list()
+
+
+def _judged(course: Course) -> pd.DataFrame:
+    """Return visit_id, years, lo, hi of each comparison in order, and whether it starts from the baseline's amount."""
+    own = course.changes[course.changes["detectable"].notna() & course.changes["before"].notna()]
+    at = course.wide.drop_duplicates("visit_id").set_index("visit_id")
+    least, middle = own["detectable"].astype(float), own["before"].astype(float)
+    amount = own["from_visit"].map(at[course.quantity]).astype(float)
+    found = pd.DataFrame(
+        {
+            "visit_id": own["to_visit"].astype(str),
+            "years": own["to_visit"].map(at["years"]).astype(float),
+            "lo": (middle - least).clip(lower=0),
+            "hi": middle + least,
+            "same": np.isclose(middle, amount, rtol=SAME, atol=0.0),
+        }
+    )
+    return found[found["years"].notna()].sort_values("years", kind="stable", ignore_index=True)
 
 
 def fitted(course: Course) -> Fit | None:
@@ -205,23 +250,29 @@ def fitted(course: Course) -> Fit | None:
     numbers = {(t, n): float(terms[t][n]) for t in ("level", "rate") for n in ("estimate", "lo", "hi")}
     if not np.isfinite([numbers[term, "estimate"] for term in ("level", "rate")]).all():
         return None
-    ends = course.events.loc[course.events["kind"].eq("surgery").fillna(False), "years"]
-    seen = course.wide[course.wide[course.quantity].notna()]
-    times = seen["years"].to_numpy(float)
-    # A surgery between the visits closes the series that the line was fitted to.
-    closed = min([float(end) for end in ends if len(times) and end >= times.min()], default=np.inf)
-    used = times <= closed
-    if used.sum() < 2:
+    used = fitted_to(course)
+    times = used["years"].to_numpy(float)
+    if len(used) < 2:
         return None
-    years = np.linspace(times[used].min(), times[used].max(), 41)
+    years = np.linspace(times.min(), times.max(), 41)
     height = numbers["level", "estimate"] + numbers["rate", "estimate"] * years
     half = {term: (numbers[term, "hi"] - numbers[term, "lo"]) / 2 for term in ("level", "rate")}
-    width = (seen[f"{course.quantity}_hi"] - seen[f"{course.quantity}_lo"]).to_numpy(float)[used]
+    width = (used[f"{course.quantity}_hi"] - used[f"{course.quantity}_lo"]).to_numpy(float)
     weights = 1 / width**2 if np.isfinite(width).all() and (width > 0).all() else np.ones(len(width))
-    mean = float(np.average(times[used], weights=weights))
+    mean = float(np.average(times, weights=weights))
     at_mean = max(half["level"] ** 2 - mean**2 * half["rate"] ** 2, 0.0)
     wide = np.sqrt(at_mean + (years - mean) ** 2 * half["rate"] ** 2)
     return Fit(years, height, height - wide, height + wide)
+
+
+def fitted_to(course: Course) -> pd.DataFrame:
+    """Return the visits that the line was fitted to: those with a total, up to a surgery."""
+    ends = course.events.loc[course.events["kind"].eq("surgery").fillna(False), "years"]
+    seen = course.wide[course.wide[course.quantity].notna() & course.wide["years"].notna()]
+    times = seen["years"].to_numpy(float)
+    # A surgery between the visits closes the series that the line was fitted to.
+    closed = min([float(end) for end in ends if len(times) and end >= times.min()], default=np.inf)
+    return seen[times <= closed]
 
 
 def _absolute(trends: pd.DataFrame) -> pd.DataFrame:
@@ -237,6 +288,7 @@ def _panel(ax: Axes, one: Course) -> list[Artist]:
     whole = np.isfinite(values[""])
     like = one.wide["comparable"].fillna(True).to_numpy(bool)
     bounded = whole & np.isfinite(values["_lo"]) & np.isfinite(values["_hi"])
+    part = ~whole & np.isfinite(values["_observed"]) & in_field(one.wide).to_numpy(bool)
     none = whole & (values[""] == 0)
     _limits_of_time(ax, years)
     key = [*_draw_band(ax, band(one), over), *_draw_fit(ax, fitted(one), over)]
@@ -247,8 +299,9 @@ def _panel(ax: Axes, one: Course) -> list[Artist]:
     said = (
         (whole & like & ~none, values[""], "o", INK, "total with 95 % limits"),
         (whole & ~like & ~none, values[""], "o", "white", "not comparable"),
-        (~whole & np.isfinite(values["_observed"]), values["_observed"], "^", "white", "seen in part"),
-        (none, values[""], "v", "white", "none found, below detection"),
+        (part, values["_observed"], "^", "white", "seen in part"),
+        (none & like, values[""], "v", INK, "none found, below detection"),
+        (none & ~like, values[""], "v", "white", "none found, not comparable"),
     )
     for chosen, height, marker, face, told in said:
         if chosen.any():
@@ -262,7 +315,7 @@ def _draw_band(ax: Axes, found: pd.DataFrame, over: float) -> list[Artist]:
     if found.empty:
         return []
     years, lo, hi = (found[name].to_numpy(float) for name in ("years", "lo", "hi"))
-    ax.fill_between(years, lo / over, hi / over, color=BAND, lw=0, zorder=0.5)
+    ax.fill_between(years, lo / over, hi / over, where=np.isfinite(lo), color=BAND, lw=0, zorder=0.5)
     return [Patch(color=BAND, label="no detectable change since the baseline")]
 
 

@@ -69,12 +69,18 @@ def _drawn(one: story.Patient, course: plots.Course) -> Drawn:
     alt = f"{words.quantity_name(name)} over the years since the baseline, {len(one.measured)} visits."
     if said is not None:
         alt = f"{alt} {said.mark[1]}. {' '.join(said.said)}"
-    return Drawn(f"trajectory_{name}", course, _rate(course), alt)
+    return Drawn(f"trajectory_{name}", course, " ".join(filter(None, [_rate(course), _no_band(course)])), alt)
 
 
 def _rate(course: plots.Course) -> str:
     rate = story.rate(course)
     return f"Fitted line: {rate}." if rate else ""
+
+
+def _no_band(course: plots.Course) -> str:
+    """Say which visits the band leaves out, and why."""
+    left = words.listed(plots.no_band(course))
+    return f"No band at {left}: compared in the field common to both visits." if left else ""
 
 
 def letters(one: story.Patient) -> str:

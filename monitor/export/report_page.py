@@ -155,6 +155,8 @@ def _level(last: pd.Series, name: str, unit: str) -> tuple[str, str]:
     if pd.notna(last[name]):
         between = words.limits(last[f"{name}_lo"], last[f"{name}_hi"], unit)
         return words.amount(last[name], unit), _bracket(between)
+    if story.out_of_field(last["evaluable"]):
+        return story.OUT_OF_FIELD, ""
     if pd.isna(last[f"{name}_observed"]):
         return "not measurable", ""
     seen = words.amount(last[f"{name}_observed"], unit)

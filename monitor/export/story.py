@@ -50,6 +50,9 @@ SCAN_ROWS = (
 )
 """Acquisition and quality of a scan: label, column of table ``visits``, unit as it is printed."""
 
+OUT_OF_FIELD = "not in the field"
+"""Said where no lesion known by then was in the field: the sum of what was seen is then a 0 that says nothing."""
+
 SEEN_AS = {
     "new": "new", "resolved": "resolved", "grown": "grown", "shrunk": "shrunk", "merged": "merged into another",
     "split": "split off another", "first_seen": "first seen (may be old)", "not_in_field": "not in the field",
@@ -221,11 +224,22 @@ def _level(last: pd.Series, name: str, unit: str) -> str:
     if pd.notna(last[name]):
         shown = f" (95{words.THIN}% limits {between})" if between else ""
         return f"{words.amount(last[name], unit)}{shown} {when}."
+    if out_of_field(last["evaluable"]):
+        return f"{OUT_OF_FIELD.capitalize()} {when}: no lesion known by then was seen."
     if pd.isna(last[f"{name}_observed"]):
         return f"Not measurable {when}."
     seen = words.amount(last[f"{name}_observed"], unit)
     part = words.share(last["evaluable"])
     return f"No total {when}: {part} of the known lesions were in the field, and those held {seen}."
+
+
+def out_of_field(evaluable: Any) -> bool:
+    """Tell whether none of the known lesions was in the field.
+
+    >>> out_of_field(0.0), out_of_field(0.4), out_of_field(None)
+    (True, False, False)
+    """
+    return bool(pd.notna(evaluable) and float(evaluable) == 0)
 
 
 def _changed(one: Patient, row: pd.Series, since: str) -> str:
@@ -284,13 +298,19 @@ def course(one: Patient, name: str) -> plots.Course:
 
 
 def rate(course: plots.Course, called: str = f"95{words.THIN}% limits ") -> str:
-    """Say the rate of the line that is drawn, its limits in brackets, called so; nothing where none is."""
+    """Say the rate of the line that is drawn, its limits in brackets, called so; nothing where none is.
+
+    Visits among its own that are not comparable with the baseline are counted.
+    """
     if plots.fitted(course) is None:
         return ""
     row = course.trends[(course.trends["term"] == "rate").fillna(False)].iloc[0]
     between = words.limits(row["lo"], row["hi"], row["unit"], sign=True)
     shown = f" ({called}{between})" if between else ""
-    return f"{words.amount(row['estimate'], row['unit'], sign=True)}{shown}"
+    used = plots.fitted_to(course)
+    unlike = int((~used["comparable"].fillna(True).astype(bool)).sum())
+    among = f", from {len(used)} visits, of them {unlike} not comparable with the baseline" if unlike else ""
+    return f"{words.amount(row['estimate'], row['unit'], sign=True)}{shown}{among}"
 
 
 def remarks(one: Patient) -> list[str]:
@@ -371,6 +391,8 @@ def _burden_row(row: dict[str, Any]) -> list[Cell]:
 
 def _amount_cell(row: dict[str, Any], name: str) -> Cell:
     unit = unit_of(name)
+    if pd.isna(row[name]) and out_of_field(row["evaluable"]):
+        return Cell(words.MISSING, OUT_OF_FIELD, right=True)
     if pd.isna(row[name]) and pd.notna(row[f"{name}_observed"]):
         return Cell(words.MISSING, f"{words.number(row[f'{name}_observed'], unit)} seen", right=True)
     between = words.limits(row[f"{name}_lo"], row[f"{name}_hi"], unit)
@@ -413,6 +435,8 @@ def compartment_grids(one: Patient) -> list[Grid]:
 def _place_cell(row: dict[str, Any] | None) -> Cell:
     if row is None:
         return Cell(words.MISSING, right=True)
+    if pd.isna(row["value"]) and out_of_field(row["evaluable"]):
+        return Cell(words.MISSING, OUT_OF_FIELD, right=True)
     if pd.isna(row["value"]) and pd.notna(row["value_observed"]):
         return Cell(words.MISSING, f"{words.number(row['value_observed'])} seen", right=True)
     return Cell(words.number(row["value"]), words.limits(row["lo"], row["hi"]), right=True)

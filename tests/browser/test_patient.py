@@ -5,9 +5,11 @@ import struct
 import time
 import zlib
 
+import pandas as pd
 import pytest
 
 from dashboard import create_app
+from monitor import tables
 from tests.browser.conftest import PATIENCE_MS
 from tests.dashboard.patient.rich import rich_tables, write
 
@@ -249,9 +251,40 @@ def test_a_late_answer_is_not_shown_as_another_patients(page):
     assert "V5" not in page.locator("#patient-verdict").inner_text()
 
 
-def hold(route, held: list) -> None:
-    """Keep the first question for a trajectory, and let all others go."""
-    if not held and "patient-figure.figure" in (route.request.post_data or ""):
+def test_a_late_tree_is_not_shown_as_another_patients(browser, serve, tmp_path):
+    """The family tree that was asked for P001 and comes on the page of P002 gives way to that of P002."""
+    found = rich_tables()
+    went = pd.DataFrame([{"patient_id": "P002", "visit_id": "V2", "lesion_id": 1, "kind": "resolved"}])
+    joined = pd.concat([found["lineage"], tables.check(went, "lineage")], ignore_index=True)
+    address = serve(create_app(write(tmp_path / "results", {**found, "lineage": joined})))
+    held = []
+    with browser.new_context(viewport={"width": 1400, "height": 1000}) as context:
+        context.set_default_timeout(PATIENCE_MS)
+        page = context.new_page()
+        page.goto(f"{address}/patient/P001")
+        page.wait_for_selector("#tree-figure .scatterlayer .trace path.point")
+        page.wait_for_load_state("networkidle")
+        page.route(re.compile("_dash-update-component"), lambda route: hold(route, held, "tree-figure.figure"))
+        page.locator("#tree-more input").check()
+        for _ in range(200):
+            if held:
+                break
+            page.wait_for_timeout(20)
+        assert held, "no family tree was asked for"
+        page.get_by_title("Next patient").click()
+        until(page, "document.querySelector('#patient-title')?.innerText === 'P002'")
+        with page.expect_response(lambda answer: answer.request == held[0].request):
+            held[0].continue_()
+        # The late answer may stand there for a moment; the own one follows and stays.
+        page.wait_for_timeout(500)
+        page.wait_for_load_state("networkidle")
+        until(page, "document.querySelector('#tree-words').innerText.startsWith('Lesion 1 resolved at V2')")
+        until(page, "document.querySelectorAll('#tree-figure .ytick').length === 1")
+
+
+def hold(route, held: list, asked: str = "patient-figure.figure") -> None:
+    """Keep the first question for a figure, and let all others go."""
+    if not held and asked in (route.request.post_data or ""):
         held.append(route)
     else:
         route.continue_()

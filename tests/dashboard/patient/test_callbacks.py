@@ -77,6 +77,13 @@ def test_what_is_held_is_not_sent_again(study):
     assert other[3] == ["P001", 1, "frame"]
 
 
+def test_an_answer_says_whose_it_is(study):
+    """Trajectory, pictures and tree tell their patient, so that the page can ask anew."""
+    assert callbacks.show_trajectory(study, "P001", {})[-1] == "P001"
+    assert callbacks.show_strip(study, "P001", ([{"lesion_id": 1}], "frame"), None)[-1][0] == "P001"
+    assert callbacks.show_tree(study, "P001", [], "years")[-1] == "P001"
+
+
 def test_the_tree_follows_the_time_axis(study):
     """Tree and trajectory have the same time."""
     assert callbacks.show_tree(study, "P001", [], "age")[0].layout.xaxis.title.text == "Age (years)"

@@ -51,3 +51,17 @@ def test_a_mask_picks_rows(p001):
     """Only the rows of the mask come, and only the columns asked for."""
     table = p001.table("visits")
     assert plain_rows(table, ["visit_id"], (table["visit_id"] == "V3").to_numpy(bool)) == [{"visit_id": "V3"}]
+
+
+def test_a_visit_is_all_its_scans(hand_made, visit):
+    """One scan that may not be compared, or is not told, decides; the reasons and the worst limit are of all."""
+    made = hand_made(
+        visits=[
+            visit(1, 0.0), visit(1, 0.0, comparable=False, comparable_why="kernel A and B", lod_mm3=9.0),
+            visit(1, 0.0, comparable=None, comparable_why="tube voltage unknown", lod_mm3=None),
+            visit(2, 1.0), visit(2, 1.0, comparable=None), visit(3, 2.0), visit(3, 2.0),
+        ]
+    )  # fmt: skip
+    assert [row["comparable"] for row in made.visits.values()] == [False, None, True]
+    first = made.visits["V1"]
+    assert (first["comparable_why"], first["lod_mm3"]) == ("kernel A and B; tube voltage unknown", 9.0)

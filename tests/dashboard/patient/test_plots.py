@@ -86,6 +86,8 @@ def test_scores_and_dose_have_axes_of_their_own(p001):
     assert sum(trace.yaxis == "y3" for trace in with_both.data) == 2
     steps = next(trace for trace in with_both.data if trace.yaxis == "y4")
     assert list(steps.y) == [180.0, 352.0, 502.0, 643.0]
+    assert ["at least" in told for told in steps.hovertext] == [False, False, True, True]
+    assert with_both.layout.yaxis4.title.text == "Dose so far,<br>at least (mGy·cm)"
     assert with_both.layout.xaxis.anchor == "y4"
     without = drawn(p001, score="", extras=[]).figure
     assert "yaxis3" not in without.layout
@@ -117,3 +119,54 @@ def test_names_of_visits_do_not_cover_each_other(hand_made, visit, amount):
         plots.Beside(),
     )
     assert ("V1", "", "V3") in [trace.text for trace in figure.data]
+
+
+LIVE = '<a href="https://x">5 & %{x}</a>'
+
+
+def test_text_of_the_study_is_no_markup(hand_made, visit, amount):
+    """Names of events, visits, readers and scores, and reasons, are shown letter by letter."""
+    score = {"patient_id": "P1", "years": 0.0, "quantity": LIVE, "value": 1.0, "unit": LIVE, "reader": LIVE,
+             "compartment": LIVE}  # fmt: skip
+    event = {"patient_id": "P1", "years": 0.5, "name": LIVE}
+    own = hand_made(
+        visits=[visit(1, 0.0, comparable=False, comparable_why=LIVE, kernel=LIVE, dlp_mgy_cm=5.0),
+                visit(2, 1.0, kernel="B") | {"visit_id": LIVE}],
+        burden=[amount(1, 9.0), amount(1, 9.0, compartment=LIVE)],
+        events=[{**event, "kind": "treatment"}, {**event, "kind": "flare"}, {**event, "kind": LIVE}],
+        scores=[score],
+    )  # fmt: skip
+    for given in ({"extras": ["dose"], "score": LIVE}, {"compartment": choice.EVERY}):
+        said = str(drawn(own, **given).figure.to_dict())
+        assert "https://x" in said
+        assert "<a" not in said
+        assert "%{x}" not in said
+
+
+def test_a_broken_band_is_two(hand_made, visit, amount, change):
+    """Both runs stand in one trace with a gap between."""
+    own = hand_made(
+        visits=[visit(n, n - 1.0) for n in range(1, 6)],
+        burden=[amount(1, 100.0), amount(2, 90.0), amount(3, None, value_observed=50.0), amount(4, 95.0),
+                amount(5, 95.0)],
+        changes=[change(2, 100.0, 90.0), change(3, 40.0, 50.0), change(4, 100.0, 95.0), change(5, 100.0, 95.0)],
+    )  # fmt: skip
+    shown = drawn(own)
+    band = next(trace for trace in shown.figure.data if trace.fillcolor == plots.BASELINE_TINT)
+    assert list(band.x) == [0.0, 1.0, 1.0, 0.0, None, 3.0, 4.0, 4.0, 3.0]
+    assert list(band.y) == [115.0, 115.0, 85.0, 85.0, None, 115.0, 115.0, 85.0, 85.0]
+    assert "No band of what is too small to count at V3" in shown.said
+
+
+def test_none_found_on_another_scan_is_hollow_and_off_the_line(hand_made, visit, amount):
+    """Its triangle is hollow, and the line goes by."""
+    own = hand_made(
+        visits=[visit(1, 0.0), visit(2, 1.0, comparable=False), visit(3, 2.0)],
+        burden=[amount(1, 9.0), amount(2, 0.0), amount(3, 0.0)],
+    )
+    shown = drawn(own)
+    symbols = {trace.name: trace.marker.symbol for trace in shown.figure.data if trace.name in plots.SYMBOLS}
+    assert (symbols["below"], symbols["unlike"]) == ("triangle-down", "triangle-down-open")
+    line = next(trace for trace in shown.figure.data if trace.mode == "lines" and trace.line.width == 1.7)
+    assert list(line.x) == [0.0, 2.0]
+    assert "unlike" in shown.marks

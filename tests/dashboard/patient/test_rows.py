@@ -12,15 +12,26 @@ def test_a_change_of_protocol_is_against_the_last_known(hand_made, visit):
         visit(2, 1.0, kvp=120.0),
         visit(3, 2.0, kernel="B", kvp=100.0),
     ]
-    changed = rows.protocol_changes(hand_made(visits=visits).visits)
+    changed = rows.protocol_changes(hand_made(visits=visits).scans)
     assert changed == {"V1": [], "V2": [], "V3": ["tube voltage 120 kV, then 100 kV", "kernel A, then B"]}
+
+
+def test_a_visit_of_several_scans_has_the_protocol_of_all(hand_made, visit):
+    """The second scan of a visit is no change against its first; the next visit lacks one of the two kernels."""
+    scans = ((1, "A"), (1, "B"), (2, "B"), (2, "A"), (3, "B"))
+    visits = [visit(number, number - 1.0, kernel=kernel) for number, kernel in scans]
+    changed = rows.protocol_changes(hand_made(visits=visits).scans)
+    assert changed == {"V1": [], "V2": [], "V3": ["kernel A and B, then B"]}
 
 
 def test_dose_adds_up_over_the_scans_that_tell_it(hand_made, visit):
     """An unknown dose adds nothing, and is not drawn."""
     visits = [visit(1, 0.0, dlp_mgy_cm=100.0), visit(2, 1.0), visit(3, 2.0, dlp_mgy_cm=50.0)]
     found = rows.dose(hand_made(visits=visits))
-    assert [(row["visit_id"], row["so_far"]) for row in found] == [("V1", 100.0), ("V3", 150.0)]
+    assert [(row["visit_id"], row["so_far"], row["least"]) for row in found] == [
+        ("V1", 100.0, False),
+        ("V3", 150.0, True),
+    ]
 
 
 def test_the_fitted_line_is_the_absolute_one_of_the_sum(hand_made):

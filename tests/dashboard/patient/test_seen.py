@@ -1,9 +1,11 @@
 """What is drawn of a visit, the bands, and the fitted line."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from dashboard.patient.seen import line, positive_range, seen
+from monitor.burden import SUMMED, totals
 
 
 def states(found):
@@ -25,6 +27,81 @@ def test_every_state_of_a_visit(hand_made, visit, amount):
     assert [row["word"] for row in found.points[4:]] == ["not in the field", "not measurable", "not measurable"]
     assert found.points[3]["y"] == 3.0  # the limit of detection, not 0
     assert found.points[2]["y"] == 50.0
+
+
+@pytest.mark.parametrize("scale", ["linear", "change", "percent"])
+def test_out_of_the_field_is_no_amount_as_the_pipeline_writes_it(hand_made, visit, amount, change, scale):
+    """Where no known lesion was in the field, the sum of what was seen is 0 in the table: no point stands there."""
+    numbers = (*SUMMED, "volume_sd_mm3", "volume_lo_mm3", "volume_hi_mm3", "excess_sd_hu_mm3")
+    lesion = {"status": "not_in_field", "compartment": "thigh", **dict.fromkeys(numbers, np.nan)}
+    written = totals(pd.DataFrame([lesion]))
+    row = written[(written["quantity"] == "volume_mm3") & (written["compartment"] == "total")].iloc[0]
+    assert row["value_observed"] == row["evaluable"] == 0.0
+    gone = amount(2, None, **{name: row[name] for name in ("value", "lo", "hi", "evaluable", "value_observed")})
+    own = hand_made(visits=[visit(1, 0.0), visit(2, 1.0)], burden=[amount(1, 9.0), gone], changes=[change(2, 0.0, 0.0)])
+    point = seen(own, "volume_mm3", "total", scale).points[1]
+    assert (point["state"], point["word"]) == ("absent", "not in the field")
+    assert np.isnan(point["y"])
+
+
+def test_none_found_on_another_scan_is_not_joined(hand_made, visit, amount):
+    """A visit that is not comparable is hollow also where nothing was found."""
+    own = hand_made(visits=[visit(1, 0.0, comparable=False), visit(2, 1.0)], burden=[amount(1, 0.0), amount(2, 0.0)])
+    assert states(seen(own, "volume_mm3", "total")) == ["unlike", "below"]
+
+
+def test_a_comparison_in_the_common_field_has_no_band_round_the_whole(hand_made, visit, amount, change):
+    """V3 starts from 40 of the 100: the band breaks there and the visit is named; as changes it is its own width."""
+    own = hand_made(
+        visits=[visit(n, n - 1.0) for n in range(1, 6)],
+        burden=[amount(1, 100.0), amount(2, 90.0), amount(3, None, value_observed=50.0, evaluable=0.5),
+                amount(4, 95.0), amount(5, 95.0)],
+        changes=[change(2, 100.0, 90.0), change(3, 40.0, 50.0, detectable=8.0), change(4, 100.0, 95.0),
+                 change(5, 100.00001, 95.0)],
+    )  # fmt: skip
+    found = seen(own, "volume_mm3", "total")
+    np.testing.assert_allclose(found.around_baseline.low, [85, 85, np.nan, 85, 85], rtol=1e-6)
+    assert found.no_band == ("V3",)
+    moved = seen(own, "volume_mm3", "total", "change")
+    assert moved.around_baseline.high.tolist() == [15.0, 15.0, 8.0, 15.0, 15.0]
+    percent = seen(own, "volume_mm3", "total", "percent").around_baseline
+    np.testing.assert_allclose(percent.high, [15, 15, 20, 15, 15], rtol=1e-6)
+    assert moved.no_band == ()
+
+
+def test_a_visit_after_a_break_has_a_band_of_its_own(hand_made, visit, amount, change):
+    """The latest visit is judged by it: it is as narrow as can be seen, and not left out."""
+    own = hand_made(
+        visits=[visit(n, n - 1.0) for n in (1, 2, 3)],
+        burden=[amount(1, 100.0), amount(2, None, value_observed=50.0), amount(3, 95.0)],
+        changes=[change(2, 40.0, 50.0), change(3, 100.0, 95.0)],
+    )
+    band = seen(own, "volume_mm3", "total").around_baseline
+    np.testing.assert_allclose(band.years, [-0.024, 0.024, 1, 1.976, 2.024])
+    np.testing.assert_allclose(band.high, [115, 115, np.nan, 115, 115])
+
+
+def test_a_baseline_seen_in_part_has_no_band(hand_made, visit, amount, change):
+    """Its amount is not known: what was compared of it is no place for a band."""
+    own = hand_made(
+        visits=[visit(1, 0.0), visit(2, 1.0)],
+        burden=[amount(1, None, value_observed=80.0, evaluable=0.5), amount(2, 120.0)],
+        changes=[change(2, 80.0, 100.0)],
+    )
+    found = seen(own, "volume_mm3", "total")
+    assert found.around_baseline is None
+    assert found.no_band == ("V2",)
+    assert seen(own, "volume_mm3", "total", "change").around_baseline.low.tolist() == [-15.0, -15.0]
+
+
+def test_visits_of_the_line_that_are_not_comparable_are_counted(hand_made, visit, amount):
+    """Those with a total before a surgery: the one after it is not of the line."""
+    own = hand_made(
+        visits=[visit(1, 0.0), visit(2, 1.0, comparable=False), visit(3, 2.0, comparable=False)],
+        burden=[amount(n, 50.0 + n) for n in (1, 2, 3)],
+        events=[{"patient_id": "P1", "years": 1.5, "kind": "surgery"}],
+    )
+    assert seen(own, "volume_mm3", "total").unlike == 1
 
 
 def test_nothing_found_in_another_unit_is_at_0(hand_made, visit, amount):

@@ -44,6 +44,7 @@ def test_the_rate_says_which_interval_it_has():
     rate = {"estimate": 92.0, "lo": 52.0, "hi": 132.0, "unit": "mm3/a", "n_visits": 4, "note": None,
             "interval_kind": "residual_t"}  # fmt: skip
     assert "from the scatter of the visits about the line" in words.trend({"rate": rate})
+    assert "from 4 visits, of them 2 not comparable with the baseline." in words.trend({"rate": rate}, 2)
     none = {**rate, "estimate": float("nan"), "note": "1 visit(s) hold no rate"}
     assert words.trend({"rate": none}) == "No rate was estimated. 1 visit(s) hold no rate."
     assert words.trend({}) == ""
@@ -73,6 +74,7 @@ def test_no_picture_is_words(status, told):
 def test_dose_says_who_tells_none(p001, hand_made, visit):
     """The sum is of the scans that tell it, and the others are counted."""
     assert "1 more tells none" in words.dose(p001.scans)
+    assert "product at least 643" in words.dose(p001.scans)
     assert words.dose(hand_made(visits=[visit(1, 0.0)]).scans) == ""
 
 
