@@ -60,11 +60,9 @@ def check(study: str | Path, *, workers: int = 1, progress: Progress | None = No
     refused += [admit.refused(one.entry.visit, strange[one.entry.key]) for one in read if one.entry.key in strange]
     good = [one for one in read if one.entry.key not in strange]
     rows = pd.concat([opened.refused, tables.check(pd.DataFrame(refused), "refused")], ignore_index=True)
-    return Checked(
-        visits=tables.check(pd.DataFrame(_rows(good, opened)), "visits"),
-        refused=tables.check(rows, "refused"),
-        remarks=_remarks(good, opened),
-    )
+    visited = tables.check(pd.DataFrame(_rows(good, opened)), "visits")
+    found = record.in_order({"visits": visited, "refused": tables.check(rows, "refused")})
+    return Checked(visits=found["visits"], refused=found["refused"], remarks=_remarks(good, opened))
 
 
 def _read_all(

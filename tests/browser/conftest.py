@@ -52,6 +52,22 @@ def serve():
         yield start
 
 
+@contextlib.contextmanager
+def watched(browser, address: str, *, width: int, height: int):
+    """Open a page; afterwards nothing may have gone wrong on it, or been asked of another host."""
+    with browser.new_context(viewport={"width": width, "height": height}, accept_downloads=True) as context:
+        context.set_default_timeout(PATIENCE_MS)
+        page = context.new_page()
+        troubles, asked = [], []
+        page.on("console", lambda said: troubles.append(said.text) if said.type in {"error", "warning"} else None)
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on("response", lambda answer: troubles.append(answer.url) if answer.status >= 400 else None)
+        page.on("request", lambda request: asked.append(request.url))
+        yield page
+        assert troubles == []
+        assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
+
+
 @pytest.fixture(scope="session")
 def axe():
     """Return a function that returns what axe-core finds wrong with a page: rule, how bad, and where, one line each."""

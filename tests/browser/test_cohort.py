@@ -11,7 +11,7 @@ import pytest
 from dashboard import create_app, words
 from dashboard.cohort.rows import BY_EXCESS
 from monitor import store
-from tests.browser.conftest import PATIENCE_MS
+from tests.browser.conftest import PATIENCE_MS, watched
 from tests.dashboard.made import made_tables, write_results
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the browser tests are driven by playwright")
@@ -47,21 +47,12 @@ def address(tmp_path_factory, serve):
 @pytest.fixture
 def page(browser, address):
     """Open the page, wide enough for all columns; afterwards nothing may have gone wrong or been asked elsewhere."""
-    with browser.new_context(viewport={"width": 1900, "height": 1500}, accept_downloads=True) as context:
-        context.set_default_timeout(PATIENCE_MS)
-        page = context.new_page()
-        troubles, asked = [], []
-        page.on("console", lambda said: troubles.append(said.text) if said.type in {"error", "warning"} else None)
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("response", lambda answer: troubles.append(answer.url) if answer.status >= 400 else None)
-        page.on("request", lambda request: asked.append(request.url))
+    with watched(browser, address, width=1900, height=1500) as page:
         page.goto(address)
         page.wait_for_selector("#cohort-figure .scatterlayer")
         page.wait_for_selector(ROW.format("P001"))
         page.wait_for_load_state("networkidle")
         yield page
-        assert troubles == []
-        assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
 
 
 def expect(page, selector: str):

@@ -10,7 +10,7 @@ import pytest
 
 from dashboard import create_app
 from monitor import tables
-from tests.browser.conftest import PATIENCE_MS
+from tests.browser.conftest import PATIENCE_MS, watched
 from tests.dashboard.patient.rich import rich_tables, write
 
 pytestmark = pytest.mark.slow
@@ -49,21 +49,12 @@ def address(tmp_path_factory, serve):
 @pytest.fixture
 def page(browser, address):
     """Open the page of P001, and afterwards nothing may have gone wrong or been asked of another host."""
-    with browser.new_context(viewport={"width": 1400, "height": 1000}, accept_downloads=True) as context:
-        context.set_default_timeout(PATIENCE_MS)
-        page = context.new_page()
-        troubles, asked = [], []
-        page.on("console", lambda said: troubles.append(said.text) if said.type in {"error", "warning"} else None)
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("response", lambda answer: troubles.append(answer.url) if answer.status >= 400 else None)
-        page.on("request", lambda request: asked.append(request.url))
+    with watched(browser, address, width=1400, height=1000) as page:
         page.goto(f"{address}/patient/P001")
         page.wait_for_selector("#patient-figure .scatterlayer .trace path.point")
         page.wait_for_selector('#lesions [row-id="1"]')
         page.wait_for_load_state("networkidle")
         yield page
-        assert troubles == []
-        assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
 
 
 def until(page, script: str, *, seconds: float = PATIENCE_MS / 1000) -> float:
