@@ -19,6 +19,15 @@ TONES = ("more", "less", "same", "unknown")
 GRAPH: Any = {"displaylogo": False, "displayModeBar": False, "responsive": True}
 """No tool bar: a figure leaves the page through its own links alone."""
 
+FONT = "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', 'DejaVu Sans', sans-serif"
+"""Fonts of the system in figures: none is fetched."""
+
+LASTING = ("treatment", "exposure")
+"""Kinds of event that go on when no end is recorded."""
+
+MOMENTS = {"surgery": "star", "flare": "triangle-up", "injury": "x", "exposure": "square"}
+"""Symbols in figures of events that are moments."""
+
 ROW_PX, HEADER_PX = 32, 36
 """Heights in the tables that can be sorted."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import tempfile
 import threading
@@ -13,7 +12,7 @@ import flask
 from dash import html
 
 from monitor.errors import StoreError
-from monitor.export import report
+from monitor.export import report, report_pdf
 from monitor.types import StudyError
 
 if TYPE_CHECKING:
@@ -40,14 +39,9 @@ BUSY = "Other reports are being made. Ask again in a moment."
 GONE = "The report could not be made: the results are being published anew, or something is missing; the log says what."
 
 
-def has_pdf() -> bool:
-    """Tell whether what makes a PDF is installed."""
-    return importlib.util.find_spec("weasyprint") is not None
-
-
 def links(patient: str) -> Component:
-    """Return where a patient's report is; PDF where it can be made."""
-    kinds = [kind for kind in KINDS if kind != "pdf" or has_pdf()]
+    """Return where a patient's report is; as PDF where that can be made."""
+    kinds = [kind for kind in KINDS if kind != "pdf" or report_pdf.available()]
     items = [
         html.Li(
             html.A(f"{name} ({kind.upper()})", href=f"/report/{patient}/{form}.{kind}", target="_blank", rel="noopener")

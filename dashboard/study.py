@@ -40,9 +40,6 @@ RATES = ("patient_id", "model", "estimate", "se", "df", "lo", "hi", "interval_ki
          "n_visits", "note")  # fmt: skip
 """Columns of the long tables that the pages of the cohort show."""
 
-PUBLISHED_LIMIT = ";limit="
-"""Stands in the rule of a comparison by a published limit, which is not the error of the scans."""
-
 
 class _Long:
     """A long table kept by quantity and compartment, each part of it in one run of rows."""
@@ -229,7 +226,7 @@ def _coded(root: Path, name: str, columns: tuple[str, ...], filters: store.Wante
 def _own_limits(changes: pd.DataFrame) -> pd.DataFrame:
     """Return the comparisons by the error of the scans, and not by a published limit."""
     rules = changes["rule_id"].cat.categories
-    published = rules[rules.astype(str).str.contains(PUBLISHED_LIMIT, regex=False)]
+    published = rules[rules.astype(str).str.contains(tables.PUBLISHED_LIMIT, regex=False)]
     return changes[~changes["rule_id"].isin(published)]
 
 

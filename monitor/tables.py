@@ -301,6 +301,9 @@ SELFTEST: Schema = (
     Column("why", TEXT, "", "why it was not tested, or could not be compared"),
 )
 
+PUBLISHED_LIMIT = ";limit="
+"""Stands in a ``rule_id`` before the name of a published limit: such a verdict is not by the error of the scans."""
+
 SCHEMAS: dict[str, Schema] = {
     "visits": VISITS,
     "lesions": LESIONS,

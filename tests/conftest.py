@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 
 from monitor import phantom, pipeline, store
+from monitor.export import report_pdf
 from monitor.phantom import PhantomVisit
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -75,3 +77,11 @@ def limb_results(limb_study: Path) -> store.Results:
     with (limb_study.parent / "turn").open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         return pipeline.follow(limb_study, limb_study.parent / "results")
+
+
+@pytest.fixture(scope="session")
+def weasyprint():
+    """Return what makes a PDF; its library pango is the system's, which the main job never needs: without it, skip."""
+    if not report_pdf.available():
+        pytest.skip("a PDF needs weasyprint and the system's pango, and one of them is not here")
+    return importlib.import_module("weasyprint")

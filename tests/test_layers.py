@@ -14,7 +14,8 @@ STEPS = {
 SHARED = {"tables", "types", "errors", "grid", "noise"}
 RANKS = (
     SHARED,
-    {"study", "scan", "structures", "conditions", "phantom", "store", "placing", "figures", "words", "graded"},
+    {"study", "scan", "structures", "conditions", "phantom", "store", "placing", "figures", "words", "graded"}
+    | {"fitted"},
     {"points", "admit"},
     STEPS,
     {"record"},

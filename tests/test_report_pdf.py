@@ -27,14 +27,6 @@ def results(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def weasyprint():
-    try:
-        return importlib.import_module("weasyprint")
-    except (ImportError, OSError) as error:
-        pytest.skip(f"weasyprint and pango make the PDF; not here: {error}")
-
-
-@pytest.fixture(scope="module")
 def pdf(weasyprint, results, tmp_path_factory):
     return report(results, "P001", tmp_path_factory.mktemp("out") / "P001.pdf", form="page")
 

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 
 from dashboard.cohort.plots import REST, TIME, drawn, marked_row
 from dashboard.markup import plain_text
+from dashboard.parts import LASTING, MOMENTS
 
 LANE_PX, BELOW_PX, LEAST_PX = 13, 42, 110
 """Heights of a lane, of the time axis, and of all lanes at least."""
@@ -17,12 +18,6 @@ KEY_ACROSS, KEY_PX = 3, 21
 
 OTHERS = "others"
 """Treatments that have no colour of their own."""
-
-LASTING = ("treatment", "exposure")
-"""Kinds of event that go on when no end is recorded."""
-
-MOMENTS = {"surgery": "star", "flare": "triangle-up", "injury": "x", "exposure": "square"}
-"""Symbols of events that are moments."""
 
 MOMENT = "#B5557F"
 """Colour of moments."""

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from dashboard import words
 from dashboard.cohort.bands import LEVELS
 from dashboard.markup import plain_text
+from dashboard.parts import FONT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,9 +46,6 @@ MARKED_LINES = 100
 
 COUNT_SHARE = 0.13
 """Share of the height for the number of patients at each time."""
-
-FONT = "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', 'DejaVu Sans', sans-serif"
-"""Fonts of the system: none is fetched."""
 
 TIME = "Years since baseline"
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dashboard import words
 from dashboard.markup import plain_text
+from dashboard.parts import LASTING, MOMENTS
 from dashboard.patient import rows
 from dashboard.patient.sheet import EVENT, REST, TREATMENT
 
@@ -20,12 +21,6 @@ if TYPE_CHECKING:
 
 LANE_PX = 26
 """Height of a lane."""
-
-LASTING = ("treatment", "exposure")
-"""Kinds of event that go on when no end is recorded."""
-
-MOMENTS = {"surgery": "star", "flare": "triangle-up", "injury": "x", "exposure": "square"}
-"""Symbols of events that are moments."""
 
 SCANS, EVENTS = ("scans", ""), ("events", "")
 """The lanes of scans and of moments."""

@@ -12,6 +12,8 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import pandas as pd
 
+from monitor.tables import PUBLISHED_LIMIT
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -21,9 +23,6 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 """A row by column: a missing number is NaN, anything else missing is None."""
-
-LIMIT = ";limit="
-"""In the rule of a comparison by a published limit."""
 
 KEPT = 32
 """Patients whose rows are kept, as many as a study keeps tables of."""
@@ -183,7 +182,7 @@ class Own:
         table = self.table("changes")
         mask = self._of_sums & (table["quantity"] == quantity) & (table["compartment"] == compartment)
         found = plain_rows(table, COMPARED, mask.fillna(False).to_numpy(bool))
-        return self._dated([row for row in found if LIMIT not in (row["rule_id"] or "")])
+        return self._dated([row for row in found if PUBLISHED_LIMIT not in (row["rule_id"] or "")])
 
     @cached_property
     def published(self) -> list[Row]:
@@ -191,7 +190,7 @@ class Own:
         table = self.table("changes")
         mask = (table["compartment"] == "total") & (table["comparison"] == "baseline") & self._of_sums
         found = plain_rows(table, COMPARED, mask.fillna(False).to_numpy(bool))
-        dated = self._dated([row for row in found if LIMIT in (row["rule_id"] or "")])
+        dated = self._dated([row for row in found if PUBLISHED_LIMIT in (row["rule_id"] or "")])
         return [row for row in dated if row["to_visit"] == dated[-1]["to_visit"]]
 
     @cached_property

@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dashboard import words
+from monitor.tables import PUBLISHED_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from dashboard.patient.own import Own, Row
-
-LIMIT = ";limit="
-"""In the rule of a comparison by a published limit."""
 
 PROTOCOL = {
     "kvp": ("tube voltage", " kV"),
@@ -58,7 +56,7 @@ def limit_name(rule: Any) -> str:
     >>> limit_name("agatston:v1;limit=callister-1998:15%,median-between-scans,not-a-95%-limit")
     'Callister 1998: 15%, median between scans, not a 95% limit'
     """
-    told = words.plain(rule).partition(LIMIT)[2].partition(";")[0]
+    told = words.plain(rule).partition(PUBLISHED_LIMIT)[2].partition(";")[0]
     name, _, formula = told.partition(":")
     spaced = ", ".join(formula.split(","))
     # A dash stands for a space between words, and for minus in a formula.

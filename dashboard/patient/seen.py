@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dashboard.patient import rows
+from monitor.fitted import half_width, weighted_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -290,8 +291,7 @@ def _closed(happened: list[Row], measured: list[Row]) -> float:
 def line(terms: Mapping[str, Row], used: list[Row], years: np.ndarray) -> Band:
     """Return a fitted line and its limits at some times.
 
-    A line of weighted least squares turns about the weighted mean of its visits: there level and rate err apart from
-    each other, so that half widths add as squares. Where only the rate is given, the band is that of the rate.
+    Where only the rate is given, the band is that of the rate.
 
     Parameters
     ----------
@@ -303,18 +303,14 @@ def line(terms: Mapping[str, Row], used: list[Row], years: np.ndarray) -> Band:
         (n,) years since the baseline.
     """
     width, times, values = (np.array([_of(row, name) for row in used]) for name in ("width", "years", "value"))
-    weights = width**-2.0 if (width > 0).all() else np.ones(len(used))
-    pivot = float(np.average(times, weights=weights))
+    about = weighted_mean(times, width)
     rate, level = terms["rate"], terms.get("level")
     slope = float(rate["estimate"])
-    height = float(np.average(values, weights=weights)) - slope * pivot
-    at_pivot = 0.0
-    if level is not None and isfinite(level["estimate"]):
-        height = float(level["estimate"])
-        if isfinite(_half(level)):
-            at_pivot = max(_half(level) ** 2 - (_half(rate) * pivot) ** 2, 0.0)
+    known = level is not None and isfinite(level["estimate"])
+    # The line goes through the weighted mean of its visits, in height too.
+    height = float(level["estimate"]) if level is not None and known else weighted_mean(values, width) - slope * about
     middle = height + slope * years
-    half = np.sqrt(at_pivot + (_half(rate) * (years - pivot)) ** 2)
+    half = half_width(years, about=about, level=_half(level) if level is not None and known else nan, rate=_half(rate))
     return Band(years, middle - half, middle + half, middle)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from dashboard import words
+from dashboard.parts import FONT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,9 +19,6 @@ AMOUNT, REST, TREATMENT, EVENT, TREND, NADIR = "#2F7FC1", "#8A939C", "#C98A00", 
 
 INK, PALE = "#1c2126", "#e3e6e9"
 """Text and grid as a saved file has them; on the page the style sheet sets both, light or dark."""
-
-FONT = "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', 'DejaVu Sans', sans-serif"
-"""Fonts of the system: none is fetched."""
 
 LEFT_PX, RIGHT_PX, TOP_PX, BOTTOM_PX = 82, 18, 14, 46
 """Margins of a figure."""

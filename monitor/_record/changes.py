@@ -171,7 +171,8 @@ def _by_published(before: Amount, after: Amount, how: How) -> list[dict[str, obj
         ):
             limit = row.pop("rule")
             identity = {"quantity": quantity, "unit": burden.UNITS[quantity]}
-            rows.append({**identity, "rule_id": f"{burden.RULES[quantity]};limit={limit}{how.rule}", **row})
+            rule = f"{burden.RULES[quantity]}{tables.PUBLISHED_LIMIT}{limit}{how.rule}"
+            rows.append({**identity, "rule_id": rule, **row})
     return rows
 
 

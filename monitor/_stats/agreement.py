@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from monitor._stats import limits, series
+from monitor._stats.one_each import told
 
 INTERVAL_KINDS = {
     "chi2": "chi-square limits of a standard deviation, df from the pairs or, where they are clustered, the patients",
@@ -50,7 +51,7 @@ class Row:
 
     def noting(self, *notes: str) -> Row:
         """Return the same row with further notes, each once."""
-        return replace(self, note="; ".join(dict.fromkeys(note for note in (self.note, *notes) if note)))
+        return replace(self, note=told(self.note, *notes))
 
 
 COLUMNS = tuple(field.name for field in fields(Row))

@@ -33,7 +33,16 @@ class Row:
 
     def noting(self, *notes: str) -> Row:
         """Return the same row with further notes, each once."""
-        return replace(self, note="; ".join(dict.fromkeys(note for note in (self.note, *notes) if note)))
+        return replace(self, note=told(self.note, *notes))
+
+
+def told(*notes: str) -> str:
+    """Return notes as one, each once.
+
+    >>> told("few visits", "", "few visits", "no limits")
+    'few visits; no limits'
+    """
+    return "; ".join(dict.fromkeys(note for note in notes if note))
 
 
 COLUMNS = tuple(field.name for field in fields(Row))

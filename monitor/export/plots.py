@@ -18,6 +18,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from monitor.export import words
+from monitor.fitted import half_width, weighted_mean
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -240,9 +241,7 @@ def _judged(course: Course) -> pd.DataFrame:
 def fitted(course: Course) -> Fit | None:
     """Return the straight line of table ``trends`` with its 95 % limits; without its level and rate, none.
 
-    Level and rate are the line's height at the baseline and its slope. About the mean time of the visits, weighted by
-    their errors, the two are independent: half the limits at time t are the root of m² + (t - mean)² r², with r that
-    of the rate and m² + mean² r² the square of that of the level (Draper and Smith 1998, Applied Regression, 3.1).
+    Level and rate are the line's height at the baseline and its slope.
     """
     terms = {str(row["term"]): row for row in _absolute(course.trends).to_dict("records")}
     if not {"level", "rate"} <= set(terms):
@@ -258,10 +257,8 @@ def fitted(course: Course) -> Fit | None:
     height = numbers["level", "estimate"] + numbers["rate", "estimate"] * years
     half = {term: (numbers[term, "hi"] - numbers[term, "lo"]) / 2 for term in ("level", "rate")}
     width = (used[f"{course.quantity}_hi"] - used[f"{course.quantity}_lo"]).to_numpy(float)
-    weights = 1 / width**2 if np.isfinite(width).all() and (width > 0).all() else np.ones(len(width))
-    mean = float(np.average(times, weights=weights))
-    at_mean = max(half["level"] ** 2 - mean**2 * half["rate"] ** 2, 0.0)
-    wide = np.sqrt(at_mean + (years - mean) ** 2 * half["rate"] ** 2)
+    about = weighted_mean(times, width)
+    wide = half_width(years, about=about, level=half["level"], rate=half["rate"])
     return Fit(years, height, height - wide, height + wide)
 
 

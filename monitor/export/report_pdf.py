@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import logging
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,16 @@ def pdf(pages: Iterable[str], *, most: int | None = None) -> bytes:
             break
     written: bytes = document.write_pdf(pdf_variant=VARIANT)
     return written
+
+
+@functools.cache
+def available() -> bool:
+    """Tell whether a PDF can be made here: weasyprint is installed, and finds the system's pango."""
+    try:
+        _weasyprint()
+    except StudyError:
+        return False
+    return True
 
 
 def _weasyprint() -> Any:

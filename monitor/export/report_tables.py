@@ -8,6 +8,7 @@ import pandas as pd
 
 from monitor.export import story, words
 from monitor.export.story import Cell, Grid
+from monitor.tables import PUBLISHED_LIMIT
 
 LIMIT_CHARS = 60
 """A longer name of a published limit is cut; the table has it whole."""
@@ -51,7 +52,7 @@ def _limit(rule: Any) -> str:
     >>> _limit("agatston:v1;limit=callister-1998:15%;contrast=outline")
     'callister-1998:15%'
     """
-    return str(rule).partition(story.PUBLISHED)[2].partition(";")[0]
+    return str(rule).partition(PUBLISHED_LIMIT)[2].partition(";")[0]
 
 
 def _judged(row: dict[str, Any] | None) -> Cell:

@@ -27,9 +27,6 @@ BY_EXCESS = "of the excess; the volume is not resolved"
 BURDEN = ("volume_mm3", "excess_hu_mm3", "mass_mg", "agatston")
 """Quantities of the table of visits, with their limits."""
 
-PUBLISHED = ";limit="
-"""Stands in the rule of a comparison by a published limit, before its name."""
-
 SCAN_ROWS = (
     ("Modality", "modality", ""),
     ("Region", "region", ""),
@@ -278,7 +275,7 @@ def change_at(one: Patient, name: str, comparison: str, visit: str, lesion: Any 
 
 def by_published(changes: pd.DataFrame) -> pd.Series:
     """Tell which comparisons are judged by a published limit, and not by the measurement's own error."""
-    found: pd.Series = changes["rule_id"].fillna("").str.contains(PUBLISHED, regex=False).astype(bool)
+    found: pd.Series = changes["rule_id"].fillna("").str.contains(tables.PUBLISHED_LIMIT, regex=False).astype(bool)
     return found
 
 

@@ -223,16 +223,21 @@ def test_the_next_patient(page, address):
     assert page.locator('#strip [data-src*="P001"]').count() == 0
 
 
+def wait_for(page, held) -> None:
+    """Wait until a request is held back."""
+    for _ in range(200):
+        if held:
+            return
+        page.wait_for_timeout(20)
+    pytest.fail("nothing was asked for")
+
+
 def test_a_late_answer_is_not_shown_as_another_patients(page):
     """What was asked for P001 and comes when P002 is shown gives way to what P002 has."""
     held = []
     page.route(re.compile("_dash-update-component"), lambda route: hold(route, held))
     pick(page, "quantity", "Mass")
-    for _ in range(200):
-        if held:
-            break
-        page.wait_for_timeout(20)
-    assert held, "no trajectory was asked for"
+    wait_for(page, held)
     page.get_by_title("Next patient").click()
     until(page, "document.querySelector('#patient-title')?.innerText === 'P002'")
     held[0].continue_()
@@ -257,11 +262,7 @@ def test_a_late_tree_is_not_shown_as_another_patients(browser, serve, tmp_path):
         page.wait_for_load_state("networkidle")
         page.route(re.compile("_dash-update-component"), lambda route: hold(route, held, "tree-figure.figure"))
         page.locator("#tree-more input").check()
-        for _ in range(200):
-            if held:
-                break
-            page.wait_for_timeout(20)
-        assert held, "no family tree was asked for"
+        wait_for(page, held)
         page.get_by_title("Next patient").click()
         until(page, "document.querySelector('#patient-title')?.innerText === 'P002'")
         with page.expect_response(lambda answer: answer.request == held[0].request):

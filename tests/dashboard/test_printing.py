@@ -32,7 +32,7 @@ def test_a_report_needs_a_session(stranger):
     assert stranger.get("/report/P001/page.html").status_code == 403
 
 
-@pytest.mark.skipif(not printing.has_pdf(), reason="a PDF needs weasyprint")
+@pytest.mark.usefixtures("weasyprint")
 def test_a_pdf_is_one(client):
     """The same report as PDF."""
     answer = client.get("/report/P001/page.pdf")
@@ -42,7 +42,7 @@ def test_a_pdf_is_one(client):
 
 def test_without_weasyprint_no_pdf_is_offered(monkeypatch, client):
     """The page says what to install, and an address typed by hand is answered in words."""
-    monkeypatch.setattr(printing, "has_pdf", lambda: False)
+    monkeypatch.setattr(printing.report_pdf, "available", lambda: False)
     offered = str(printing.links("P001"))
     assert "page.html" in offered
     assert "page.pdf" not in offered
