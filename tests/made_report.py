@@ -34,7 +34,7 @@ def crowded(folder: Path, *, frame: bool = True) -> Path:
     run = {
         "software": {"name": "calcitrack", "version": "0.1.0", "source": "c0ffee" * 10},
         "ended": "2026-11-23T08:12:00+00:00",
-        "parameters": {"lesions": {"LEAST": "2.0", "PARTS": "<module 'x' from '/a/place'>"}},
+        "parameters": {"lesions": {"LEAST": "2.0", "PARTS": "<module 'x' from '/home/someone'>"}},
     }
     with store.locked(folder):
         store.publish(folder, rows(), dict.fromkeys(images, aside / "one.png"), run)
